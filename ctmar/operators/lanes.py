@@ -1,0 +1,152 @@
+"""Two SIMD primitives and the two compiled kernels that every native map is made of.
+
+A batch is interleaved as *lanes*: arrays are ``(line, element, lane)``, so that one ray's
+coefficients serve all slices of the batch and each step is a vector operation. The lane count is
+the length of a tuple argument (its type), which keeps one cached kernel per width and precision.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+
+def _vectors(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int, count: int) -> list:
+    """Pointers to ``count`` consecutive vectors of ``lanes`` elements from ``array.flat[index]`` on."""
+    element = context.get_data_type(array_type.dtype)
+    data = context.make_array(array_type)(context, builder, array).data
+    first = builder.gep(data, [index])
+    vector = ir.VectorType(element, lanes)
+    pointer = builder.bitcast(first, vector.as_pointer())
+    return [builder.gep(pointer, [ir.Constant(ir.IntType(64), n)]) for n in range(count)]
+
+
+def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
+    vector = ir.VectorType(scalar.type, lanes)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _multiply_add(builder: Any, vector: Any, scalar: Any, total: Any, lanes: int) -> Any:
+    """``vector * scalar + total``, fused where the processor can."""
+    product = builder.fmul(vector, _broadcast(builder, scalar, lanes), flags=("contract",))
+    return builder.fadd(product, total, flags=("contract",))
+
+
+def _signature(to: Any, source: Any, lanes: Any) -> Any:
+    scalar = to.dtype
+    return types.void(to, types.intp, source, types.intp, scalar, scalar, lanes)
+
+
+@intrinsic
+def _pull(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignore[no-untyped-def]
+    """``to[i] += w0 * source[k] + w1 * source[k + 1]`` on vectors; i and k count scalars."""
+    width = lanes.count
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        align = context.get_abi_sizeof(context.get_data_type(to.dtype))
+        (out,) = _vectors(context, builder, to, args[0], args[1], width, 1)
+        left, right = _vectors(context, builder, source, args[2], args[3], width, 2)
+        total = builder.load(out, align=align)
+        for pointer, weight in ((left, args[4]), (right, args[5])):
+            value = builder.load(pointer, align=align)
+            total = _multiply_add(builder, value, weight, total, width)
+        builder.store(total, out, align=align)
+        return context.get_dummy_value()
+
+    return _signature(to, source, lanes), generate
+
+
+@intrinsic
+def _push(typing_context, to, k, source, i, w0, w1, lanes):  # type: ignore[no-untyped-def]
+    """``to[k] += w0 * source[i]; to[k + 1] += w1 * source[i]`` on vectors: the transpose of ``_pull``."""
+    width = lanes.count
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        align = context.get_abi_sizeof(context.get_data_type(to.dtype))
+        (value_at,) = _vectors(context, builder, source, args[2], args[3], width, 1)
+        value = builder.load(value_at, align=align)
+        for pointer, weight in zip(
+            _vectors(context, builder, to, args[0], args[1], width, 2), args[4:6], strict=True
+        ):
+            total = _multiply_add(builder, value, weight, builder.load(pointer, align=align), width)
+            builder.store(total, pointer, align=align)
+        return context.get_dummy_value()
+
+    return _signature(to, source, lanes), generate
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _inside(start, step, count, size):  # type: ignore[no-untyped-def]
+    """First and past-last n in [0, count) with ``-1 < start + step * n < size``."""
+    if step == 0.0:
+        return (0, count) if -1.0 < start < size else (0, 0)
+    a, b = (-1.0 - start) / step, (size - start) / step
+    if step < 0.0:
+        a, b = b, a
+    # Clamp before the cast: a ray parallel to the lines may never meet them within an int64.
+    low = int(min(max(a, -1.0), float(count)))
+    high = int(min(max(b, -1.0), float(count - 1))) + 1
+    low = max(low, 0)
+    while low < high and not -1.0 < start + step * low < size:
+        low += 1
+    while high > low and not -1.0 < start + step * (high - 1) < size:
+        high -= 1
+    return low, high
+
+
+@njit(nogil=True, cache=True)
+def pull(out, source, offset, per_line, per_element, weight, by_view, first, last, block, lanes):  # type: ignore[no-untyped-def]
+    """``out[o, n] += Σ_s weight · lerp(source[s], c)`` for outer lines o in [first, last).
+
+    Args:
+        out: ``(outer, elements, lanes)``.
+        source: ``(inner, size + 2, lanes)``, a zero element at both ends of each line.
+        offset, per_line, per_element, weight: the table (``ctmar.operators.lines``), one entry a view.
+        by_view: True where the outer index is the view, False where the inner one is.
+        block: Inner lines worked on while they stay in cache.
+        lanes: A tuple with as many entries as lanes.
+    """
+    width, count, size = len(lanes), out.shape[1], source.shape[1] - 2
+    inner, kind = source.shape[0], out.dtype.type
+    for block_start in range(0, inner, block):
+        block_end = min(block_start + block, inner)
+        for o in range(first, last):
+            for s in range(block_start, block_end):
+                v, line = (o, s) if by_view else (s, o)
+                start, step = offset[v] + per_line[v] * line, per_element[v]
+                low, high = _inside(start, step, count, size)
+                to, base = o * count, s * (size + 2)
+                for n in range(low, high):
+                    c = start + step * n + 1.0
+                    k = int(c)
+                    right = (c - k) * weight[v]
+                    left = weight[v] - right
+                    _pull(out, (to + n) * width, source, (base + k) * width, kind(left), kind(right), lanes)
+
+
+@njit(nogil=True, cache=True)
+def push(out, source, offset, per_line, per_element, weight, by_view, first, last, block, lanes):  # type: ignore[no-untyped-def]
+    """``out[o] += lerpᵀ(weight · source[s, n], c)`` for outer lines o: the transpose of :func:`pull`.
+
+    Here ``out`` is ``(outer, size + 2, lanes)`` with its two ends to be dropped, and ``source``
+    ``(inner, elements, lanes)``; ``by_view`` and the table mean what they mean in :func:`pull`.
+    """
+    width, count, size = len(lanes), source.shape[1], out.shape[1] - 2
+    inner, kind = source.shape[0], out.dtype.type
+    for block_start in range(first, last, block):
+        block_end = min(block_start + block, last)
+        for s in range(inner):
+            for o in range(block_start, block_end):
+                v, line = (o, s) if by_view else (s, o)
+                start, step = offset[v] + per_line[v] * line, per_element[v]
+                low, high = _inside(start, step, count, size)
+                to, base = o * (size + 2), s * count
+                for n in range(low, high):
+                    c = start + step * n + 1.0
+                    k = int(c)
+                    right = (c - k) * weight[v]
+                    left = weight[v] - right
+                    _push(out, (to + k) * width, source, (base + n) * width, kind(left), kind(right), lanes)
