@@ -126,7 +126,7 @@ class Scanner:
         with_metal[present] = self._transmission(["water", "bone", *metal], mixture)
 
         path = self._average(inside.sum(0))
-        trace = _dilated(path > self.trace_epsilon_mm)
+        trace = dilated(path > self.trace_epsilon_mm)
         path = torch.where(trace, path, 0.0)
         clean = self._measure(self._average(ideal), [_child(seed, 0) for seed in noise])
         if self.measures_metal:
@@ -187,6 +187,6 @@ def _child(seed: np.random.SeedSequence, n: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, n))
 
 
-def _dilated(trace: Tensor) -> Tensor:
+def dilated(trace: Tensor) -> Tensor:
     """The trace and one bin to either side."""
     return max_pool1d(trace.float(), kernel_size=3, stride=1, padding=1) > 0

@@ -1,0 +1,107 @@
+"""The data module: cases of the three splits as batches."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from ctmar.data.dataset import CaseDataset, EpochShuffle
+from ctmar.data.simulate import SPLITS, Simulator
+from ctmar.errors import CtmarError
+from ctmar.sample import MARSample, collate
+
+
+class MARDataModule(pl.LightningDataModule):
+    """Simulated cases for training, validation and test.
+
+    Args:
+        simulator: Makes a case from its number.
+        num_cases: Cases of each split, by name.
+        batch_size: Cases a training or validation batch; tests take one at a time.
+        folder: Where simulated cases are kept; None simulates on the fly.
+        num_workers: Processes that simulate or read.
+        in_memory: Whether samples once read are held.
+        seed: Decides the order of training cases.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        num_cases: Mapping[str, int],
+        batch_size: int = 4,
+        folder: Path | None = None,
+        num_workers: int = 0,
+        in_memory: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for split in SPLITS:
+            count = num_cases.get(split)
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise CtmarError(f"num_cases.{split} must be a positive whole number, got {count!r}")
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise CtmarError(f"data.batch_size must be a positive whole number, got {batch_size!r}")
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.simulator = simulator
+        self.sets = {
+            split: CaseDataset(simulator, split, num_cases[split], folder, in_memory) for split in SPLITS
+        }
+
+    def prepare(self, *splits: str) -> None:
+        """Simulates what is missing on disk, with a progress bar; so that no epoch waits for it."""
+        from tqdm import tqdm
+
+        for split in splits:
+            missing = self.sets[split].missing()
+            if not missing:
+                continue
+            loader = DataLoader(
+                _Warm(self.sets[split], missing),
+                batch_size=None,
+                num_workers=self.num_workers,
+                worker_init_fn=_one_thread,
+            )
+            for _ in tqdm(loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0):
+                pass
+
+    def train_dataloader(self) -> DataLoader[MARSample]:
+        """Shuffled by (seed, epoch)."""
+        data = self.sets["train"]
+        return self._loader(data, self.batch_size, EpochShuffle(len(data), self.seed))
+
+    def val_dataloader(self) -> DataLoader[MARSample]:
+        """In order."""
+        return self._loader(self.sets["val"], self.batch_size)
+
+    def test_dataloader(self) -> DataLoader[MARSample]:
+        """In order, one case at a time."""
+        return self._loader(self.sets["test"], 1)
+
+    def _loader(
+        self, data: CaseDataset, batch_size: int, sampler: EpochShuffle | None = None
+    ) -> DataLoader[MARSample]:
+        # Samples held in memory would be copied into every worker.
+        workers = 0 if data.in_memory else self.num_workers
+        return DataLoader(
+            data, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread
+        )
+
+
+class _Warm(Subset[int]):
+    """Simulates cases for their file alone; nothing travels back from the worker."""
+
+    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+        data: CaseDataset = self.dataset  # type: ignore[assignment]
+        case = self.indices[index]
+        data[case]
+        data._held.clear()
+        return case
+
+    def __getitems__(self, indices: list[int]) -> list[int]:  # type: ignore[override]
+        return [self[index] for index in indices]
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

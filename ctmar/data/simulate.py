@@ -1,0 +1,193 @@
+"""From a case's number to its sample: body, scene, acquisition, fills, reference."""
+
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from ctmar.anatomy import Anatomy, AnatomySource
+from ctmar.anatomy.masks import body_mask
+from ctmar.completion import linear_interpolation, nmar
+from ctmar.data.segmentation import reprojected, stored_image, with_segmented_metal
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.operators import RayTransform
+from ctmar.physics import Acquisition, Scanner
+from ctmar.sample import MARSample
+from ctmar.scenes.coverage import require_cover
+from ctmar.scenes.scene import Scene, SceneSlices
+from ctmar.units import mu_to_hu
+
+SOURCES = ("raw", "image")
+METAL_FROM = ("scene", "threshold")
+SPLITS = ("train", "val", "test")
+LEAST_METAL = 0.1
+"""Share of a pixel that metal takes up for the pixel to count as metal."""
+
+
+class SceneGenerator(Protocol):
+    """What puts metal into a body."""
+
+    def sample(self, anatomy: Anatomy, slices: range, rng: np.random.Generator) -> Scene:
+        """A scene whose centre slice is one of ``slices`` and holds metal."""
+        ...
+
+
+class Simulator:
+    """Case ``index`` of a split, always the same one.
+
+    A case depends on ``(seed, split, index)`` and on the arguments below, on nothing else; its
+    centre slice is the same bits whether it is simulated alone or with its neighbours.
+
+    Args:
+        anatomy: Where bodies come from.
+        generator: What puts metal into them.
+        scanner: What scans them.
+        grid: Pixels of the reconstruction.
+        beam: Rays of the sinogram.
+        seed: Seed of the data set.
+        slices: 3 adjacent slices, or 1: the centre alone.
+        source: ``raw`` gives the scanner's own sinogram; ``image`` what can be had from the stored,
+            uncorrected image: its projections, with metal segmented from it.
+        metal: Where mask and trace come from: the ``scene``, or a ``threshold`` of the uncorrected
+            image (always so for ``source="image"``).
+        metal_threshold_hu: That threshold.
+        fills: Which completions travel with the sample.
+        filter: FBP filter of the reference and of the images that metal is segmented from.
+        backend: Projector backend.
+
+    Raises:
+        CtmarError: If a value is not allowed, or the detector does not cover the image.
+    """
+
+    def __init__(
+        self,
+        anatomy: AnatomySource,
+        generator: SceneGenerator,
+        scanner: Scanner,
+        grid: ImageGrid,
+        beam: ParallelBeam,
+        seed: int = 0,
+        slices: int = 3,
+        source: str = "raw",
+        metal: str = "scene",
+        metal_threshold_hu: float = 2500.0,
+        fills: Sequence[str] = ("li", "nmar"),
+        filter: str = "ram-lak",
+        backend: str = "auto",
+    ) -> None:
+        for name, value, allowed in (("source", source, SOURCES), ("metal", metal, METAL_FROM)):
+            if value not in allowed:
+                raise CtmarError(f"data.{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if slices not in (1, 3):
+            raise CtmarError(f"slices must be 1 or 3, got {slices!r}")
+        if not beam.covers(grid):
+            needed = int(np.ceil(np.hypot(*grid.size_mm) / beam.det_spacing_mm))
+            raise CtmarError(
+                f"the detector must cover the image: det_count of at least {needed} bins of"
+                f" {beam.det_spacing_mm:g} mm, got {beam.det_count}"
+            )
+        self.anatomy, self.generator, self.scanner = anatomy, generator, scanner
+        self.seed, self.slices, self.source = seed, slices, source
+        self.metal = "threshold" if source == "image" else metal
+        self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
+        self.ray = RayTransform(grid, beam, backend)
+        fine = scanner.oversampling
+        self._fine = RayTransform(grid.refine(fine), beam.refine(fine), backend)
+
+    def scene(self, split: str, index: int) -> Scene:
+        """The scene of a case, before anything is scanned."""
+        anatomy, slices = self.anatomy.pick(split, index)
+        body = _body(_Held(anatomy))
+        require_cover(anatomy, self.ray.grid, body, slices)
+        return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
+
+    def case(self, split: str, index: int) -> MARSample:
+        """The sample of a case, without a batch axis."""
+        scene = self.scene(split, index)
+        offsets = (-1, 0, 1) if self.slices == 3 else (0,)
+        cut = scene.slices(offsets, self._fine.grid)
+        noise = [self._seed(split, index, 2 + offset) for offset in offsets]
+        scan = self.scanner.acquire(cut.hu, cut.metal, self._fine, noise)
+        mu_water = self.scanner.mu_water
+        reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
+        metal_mask = self._coarse(sum(cut.metal.values(), np.zeros_like(cut.hu))) > LEAST_METAL
+        body = torch.from_numpy(body_mask(reference_hu.numpy(), self.ray.grid.spacing_mm))
+        if self.metal == "threshold":
+            # True metal that the threshold misses is still no tissue: it leaves the scored body.
+            body = body & ~metal_mask
+            scan, metal_mask = self._as_segmented(scan)
+        return MARSample(
+            measured=scan.measured,
+            clean=scan.clean,
+            metal_trace=scan.metal_trace,
+            metal_path_mm=scan.metal_path_mm,
+            fills=self._fills(scan, metal_mask),
+            reference_hu=reference_hu,
+            metal_mask=metal_mask,
+            body_mask=body,
+            tissue_labels=self._labels(cut),
+            mu_water=torch.tensor(mu_water),
+            case_id=f"{split}-{index:05d}",  # type: ignore[arg-type]
+            parameters={**scene.parameters, "body": scene.anatomy.name},  # type: ignore[arg-type]
+        )
+
+    def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
+        """The scan with metal found by threshold, and as stored images show it if so configured."""
+        mu_water = self.scanner.mu_water
+        stored = stored_image(scan.measured, self.ray, mu_water, self.filter)
+        metal_mask = stored > self.metal_threshold_hu
+        stored_clean = stored_image(scan.clean, self.ray, mu_water, self.filter)
+        scan = with_segmented_metal(scan, metal_mask, self.ray, self.scanner.trace_epsilon_mm)
+        if self.source == "image":
+            scan = reprojected(scan, stored, stored_clean, self.ray, mu_water)
+        return scan, metal_mask
+
+    def _fills(self, scan: Acquisition, metal_mask: Tensor) -> dict[str, Tensor]:
+        """The completions asked for."""
+        interpolated = linear_interpolation(scan.measured, scan.metal_trace)
+        made = {"li": interpolated}
+        if "nmar" in self.fills:
+            made["nmar"] = nmar(
+                scan.measured, scan.metal_trace, metal_mask, self.ray, self.scanner.mu_water, interpolated
+            )
+        unknown = [name for name in self.fills if name not in made]
+        if unknown:
+            raise CtmarError(f"fills must be among li, nmar, got {unknown[0]!r}")
+        return {name: made[name] for name in self.fills}
+
+    def _coarse(self, fine: np.ndarray) -> Tensor:
+        """Means over the finer grid's pixels."""
+        return avg_pool2d(torch.from_numpy(fine), self.scanner.oversampling)
+
+    def _labels(self, cut: SceneSlices) -> Tensor:
+        step = self.scanner.oversampling
+        return torch.from_numpy(np.ascontiguousarray(cut.labels[:, step // 2 :: step, step // 2 :: step]))
+
+    def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
+        """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
+        return np.random.SeedSequence([self.seed, zlib.crc32(split.encode()), index], spawn_key=(stream,))
+
+
+class _Held:
+    """An anatomy as a key: equal where it is the same object, which the cache keeps alive."""
+
+    def __init__(self, anatomy: Anatomy) -> None:
+        self.anatomy = anatomy
+
+    def __hash__(self) -> int:
+        return id(self.anatomy)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other.anatomy is self.anatomy
+
+
+@lru_cache(maxsize=32)
+def _body(held: _Held) -> np.ndarray:
+    """The body mask of a whole volume, found once."""
+    return body_mask(held.anatomy.hu, held.anatomy.spacing_mm[0])
