@@ -7,6 +7,7 @@ it becomes the part of a voxel that is filled; farther away it may fall short, n
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -213,7 +214,7 @@ class Tube:
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
         vertices = np.asarray(self.points_mm)
         nearest = np.full(points_mm.shape[:-1], np.inf)
-        for start, end in zip(vertices[:-1], vertices[1:], strict=True):
+        for start, end in pairwise(vertices):
             np.minimum(nearest, _squared_distance_to_segment(points_mm, start, end), out=nearest)
         return np.sqrt(nearest) - self.radius_mm
 

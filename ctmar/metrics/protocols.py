@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.metrics.errors import difference, masked_mean
+from ctmar.metrics.similarity import ssim_map
 
 MU_WATER_PER_CM = 0.192
 """Water in 1/cm as the Synthesised-DeepLesion code converts HU with it (CNN-MAR, 70 keV)."""
@@ -137,19 +138,7 @@ def ssim(
     Arguments and result as :func:`psnr`. The map is averaged over the scored pixels alone; images
     smaller than 11 × 11 have none.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     chosen = find_protocol(protocol)
-    if min(image_hu.shape[-2:]) < 11:
-        raise CtmarError(f"ssim needs images of at least 11 × 11 pixels, got {tuple(image_hu.shape[-2:])}")
     image, reference = _pair(chosen, image_hu, reference_hu, metal_mask)
-    rows, columns = image.shape[-2:]
-    _, similarity = structural_similarity_index_measure(
-        image.reshape(-1, 1, rows, columns),
-        reference.reshape(-1, 1, rows, columns),
-        data_range=chosen.data_range,
-        return_full_image=True,
-    )
-    return masked_mean(
-        similarity.reshape(image.shape), scored_pixels(chosen, body_mask, metal_mask)
-    )
+    similarity = ssim_map(image, reference, chosen.data_range)
+    return masked_mean(similarity, scored_pixels(chosen, body_mask, metal_mask))

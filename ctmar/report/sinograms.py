@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from ctmar.errors import CtmarError
-from ctmar.report.panels import METAL_COLOR, _figure, _overlay, _plane, save_figure
+from ctmar.report.canvas import black_figure, paint_mask, plane, save_figure
 from ctmar.sample import MARSample
 
 ERROR_RANGE = 1.0
@@ -25,20 +25,22 @@ def sinogram_figure(sample: MARSample, completed: Mapping[str, ArrayLike]) -> Fi
     if sample.measured.shape[0] != 1:
         raise CtmarError(f"sample must hold one case, got {sample.measured.shape[0]}")
     center = sample.center()
-    measured, clean = (_plane(n, getattr(center, n)[0, 0]) for n in ("measured", "clean"))
-    trace = _plane("metal_trace", center.metal_trace[0, 0]).astype(bool)
-    shown = {name: _plane(name, sinogram) for name, sinogram in completed.items()}
+    measured, clean = (plane(n, getattr(center, n)[0, 0]) for n in ("measured", "clean"))
+    trace = plane("metal_trace", center.metal_trace[0, 0]).astype(bool)
+    shown = {name: plane(name, sinogram) for name, sinogram in completed.items()}
     columns = max(len(shown), 3)
-    figure, axes = _figure(3, columns, 0.8)
+    figure, axes = black_figure(3, columns, 0.8)
     low, high = 0.0, float(max(np.max(clean), 1e-6))
     top = {"measured": measured, "metal trace": measured, "clean": clean}
     for ax, (name, sinogram) in zip(axes[0], top.items(), strict=False):
         ax.imshow(sinogram, cmap="gray", vmin=low, vmax=high, aspect="auto")
         ax.set_title(name, color="white", fontsize=9)
-    _overlay(axes[0, 1], trace, METAL_COLOR)
+    paint_mask(axes[0, 1], trace, "auto")
     for column, (name, sinogram) in enumerate(shown.items()):
         error = sinogram - clean
-        on_trace = float(np.sqrt(np.mean(error[trace].astype(np.float64) ** 2))) if trace.any() else float("nan")
+        on_trace = (
+            float(np.sqrt(np.mean(error[trace].astype(np.float64) ** 2))) if trace.any() else float("nan")
+        )
         axes[1, column].imshow(sinogram, cmap="gray", vmin=low, vmax=high, aspect="auto")
         axes[1, column].set_title(f"{name}, RMSE on the trace {on_trace:.3f}", color="white", fontsize=9)
         axes[2, column].imshow(error, cmap="RdBu_r", vmin=-ERROR_RANGE, vmax=ERROR_RANGE, aspect="auto")

@@ -1,0 +1,171 @@
+"""A trunk with its spine, built from a seed: no data needed, and the truth about it is known.
+
+First everything is sampled (:func:`sample_body`), then built without further chance but for texture,
+whose seed is among the parameters (:func:`build`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.implicit import Canvas, Frame, Grid
+from ctmar.anatomy.morphometry import LEVELS, VertebraSize, sample_angles, sample_sizes
+from ctmar.anatomy.spine import (
+    SpinePath,
+    canal_distance,
+    chain,
+    level_range,
+    paint_canal,
+    paint_discs,
+    paint_vertebrae,
+)
+from ctmar.anatomy.torso import (
+    Noise,
+    Trunk,
+    lung_distance,
+    outline,
+    paint_back_muscles,
+    paint_lungs,
+    paint_organs,
+    paint_ribs,
+    paint_vessels,
+    paint_wall,
+    sample_trunk,
+    unit_noise,
+)
+from ctmar.anatomy.vertebra import Pedicle, pedicle
+from ctmar.errors import CtmarError
+
+DEFAULT_LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4")
+DEFAULT_SPACING_MM = (1.0, 1.0, 2.0)
+FIELD_MM = (324.0, 244.0)
+"""Width and depth of the volume; every sampled trunk lies inside, and in a circle of 325 mm."""
+MARGIN_MM = 7.0
+"""Height kept above the first and below the last vertebral body."""
+
+
+@dataclass(frozen=True)
+class BodyParameters:
+    """All that was sampled for a body; ``dataclasses.asdict`` makes plain types of it."""
+
+    seed: int
+    sizes: tuple[VertebraSize, ...]
+    angles_deg: tuple[tuple[float, float, float], ...]
+    trunk: Trunk
+    trabecular_hu: float
+    texture_seed: int
+
+
+def sample_body(seed: int) -> BodyParameters:
+    """The parameters of a body; the same seed gives the same, whatever levels are built of it."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise CtmarError(f"seed must be a whole number from 0, got {seed!r}")
+    rng = np.random.default_rng(int(seed))
+    return BodyParameters(
+        seed=int(seed),
+        sizes=sample_sizes(rng),
+        angles_deg=sample_angles(rng),
+        trunk=sample_trunk(rng),
+        trabecular_hu=round(float(rng.uniform(135, 235)), 2),
+        texture_seed=int(rng.integers(2**31)),
+    )
+
+
+def build_body(
+    seed: int,
+    levels: tuple[str, ...] = DEFAULT_LEVELS,
+    spacing_mm: tuple[float, float, float] = DEFAULT_SPACING_MM,
+) -> Anatomy:
+    """The body of a seed, from below the last to above the first of ``levels``.
+
+    Args:
+        seed: From 0; the same one gives the same body, bit for bit.
+        levels: A run of levels from the head down, within T1–L5. What of their neighbours reaches
+            into the volume is there as well, and labelled.
+        spacing_mm: Voxel size (x, y, z).
+
+    Raises:
+        CtmarError: Levels that are unknown or no run, a spacing that is not positive.
+    """
+    return build(sample_body(seed), tuple(levels), _spacing(spacing_mm))
+
+
+def build(body: BodyParameters, levels: tuple[str, ...], spacing_mm: tuple[float, float, float]) -> Anatomy:
+    """The anatomy of sampled parameters, see :func:`build_body`."""
+    grid, frames = _place(body, levels, spacing_mm)
+    rng = np.random.default_rng(body.texture_seed)
+    noise = Noise(*(unit_noise(rng, grid.shape, sigma) for sigma in (0.8, 3.0, 9.0)))
+    z = grid.axes((slice(0, grid.shape[0]), slice(0, 1), slice(0, 1)))[2].ravel()
+    path = SpinePath.of(frames, body.sizes, z)
+    heights = {size.level: float(frame.center[2]) for size, frame in zip(body.sizes, frames, strict=True)}
+    canvas = Canvas(grid)
+    room = outline(canvas, path, body.trunk, heights.__getitem__)
+    paint_wall(canvas, room, body.trunk, noise)
+    lung = lung_distance(room)
+    paint_lungs(canvas, room, lung, noise)
+    paint_organs(canvas, room, lung, body.trunk, noise, rng)
+    paint_vessels(canvas, room, path, body.trunk)
+    paint_back_muscles(canvas, room, path, noise)
+    canal, box = canal_distance(grid, path)
+    paint_discs(canvas, frames, body.sizes)
+    paint_canal(canvas, canal, box, path, heights["L1"] - 10, noise.fine)
+    paint_vertebrae(canvas, frames, body.sizes, canal, body.trabecular_hu, noise.fine)
+    paint_ribs(canvas, room, frames, body.sizes)
+    np.clip(canvas.hu, -1000.0, 3071.0, out=canvas.hu)
+    return Anatomy(name=f"procedural-{body.seed}", hu=canvas.hu, labels=canvas.labels, spacing_mm=spacing_mm)
+
+
+def pedicle_truth(
+    seed: int,
+    levels: tuple[str, ...] = DEFAULT_LEVELS,
+    spacing_mm: tuple[float, float, float] = DEFAULT_SPACING_MM,
+) -> dict[tuple[str, str], Pedicle]:
+    """True pedicle axes by (level, ``left`` or ``right``), in the frame of :func:`build_body`'s volume."""
+    body = sample_body(seed)
+    _, frames = _place(body, tuple(levels), _spacing(spacing_mm))
+    part = level_range(tuple(levels))
+    return {
+        (size.level, name): pedicle(size, frame, side)
+        for size, frame in zip(body.sizes[part], frames[part], strict=True)
+        for name, side in (("left", 1), ("right", -1))
+    }
+
+
+def _place(
+    body: BodyParameters, levels: tuple[str, ...], spacing_mm: tuple[float, float, float]
+) -> tuple[Grid, list[Frame]]:
+    """The grid, and the frames of T1–L5 in it: the trunk is centred, its lowest slice at z = 0."""
+    _check_levels(levels)
+    frames = chain(body.sizes, body.angles_deg)
+    part = level_range(levels)
+    first, last = body.sizes[part.start], body.sizes[part.stop - 1]
+    top = frames[part.start].point(0, 0, first.body_height / 2)[2] + MARGIN_MM
+    bottom = frames[part.stop - 1].point(0, 0, -last.body_height / 2)[2] - MARGIN_MM
+    sx, sy, sz = spacing_mm
+    shape = (int((top - bottom) / sz) + 1, round(FIELD_MM[1] / sy), round(FIELD_MM[0] / sx))
+    z = np.linspace(bottom, top, 64).astype(np.float32)
+    path = SpinePath.of(frames, body.sizes, z)
+    back = path.y.mean() + 51 + body.trunk.fat_back
+    shift = np.array(
+        [
+            (shape[2] - 1) / 2 * sx - path.x.mean(),
+            (shape[1] - 1) / 2 * sy - (back - body.trunk.depth / 2),
+            -bottom,
+        ]
+    )
+    return Grid(shape, spacing_mm), [Frame(f.center + shift, f.axes) for f in frames]
+
+
+def _check_levels(levels: tuple[str, ...]) -> None:
+    known = [level in LEVELS for level in levels]
+    if not levels or not all(known) or tuple(LEVELS[level_range(levels)]) != levels:
+        got = ", ".join(map(str, levels)) or "none"
+        raise CtmarError(f"levels must be a run within T1 to L5 from the head down, got {got}")
+
+
+def _spacing(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    values = tuple(float(s) for s in spacing_mm)
+    if len(values) != 3 or not all(np.isfinite(s) and 0 < s <= 10 for s in values):
+        raise CtmarError(f"spacing_mm must be three positive sizes up to 10 mm, got {spacing_mm}")
+    return values[0], values[1], values[2]

@@ -1,0 +1,174 @@
+"""Where data sets take their bodies from: the procedural spine, or CT files with labels."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
+
+from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.labels import VERTEBRAE
+from ctmar.anatomy.procedural import DEFAULT_LEVELS, DEFAULT_SPACING_MM, build_body
+from ctmar.anatomy.volume import read_anatomy
+from ctmar.errors import CtmarError
+
+SPLITS = ("train", "val", "test")
+SHARES = (0.60, 0.15, 0.25)
+"""Of the labelled vertebrae's height for training, validation and test where no split is given."""
+GAP_SLICES = 3
+"""Slices between two splits that belong to neither."""
+KEPT_BODIES = 16
+KEPT_FILES = 2
+
+
+@lru_cache(maxsize=KEPT_BODIES)
+def _body(seed: int, levels: tuple[str, ...], spacing_mm: tuple[float, float, float]) -> Anatomy:
+    return _frozen(build_body(seed, levels, spacing_mm))
+
+
+@lru_cache(maxsize=KEPT_FILES)
+def _file(ct: str, labels: str, name: str, convention: str) -> Anatomy:
+    return _frozen(read_anatomy(ct, labels, name, convention))
+
+
+def _frozen(anatomy: Anatomy) -> Anatomy:
+    """Shared between cases, so nobody may write into it."""
+    anatomy.hu.flags.writeable = False
+    anatomy.labels.flags.writeable = False
+    return anatomy
+
+
+class ProceduralSpine:
+    """Bodies built from seeds; a body serves one split alone.
+
+    Args:
+        num_bodies: How many bodies each split has; case ``i`` takes body ``i % n``.
+        levels: A run within T1–L5 from the head down.
+        spacing_mm: Voxel size (x, y, z).
+        seed: Changes all bodies.
+        name: What reports call it.
+    """
+
+    def __init__(
+        self,
+        num_bodies: Mapping[str, int] | None = None,
+        levels: Sequence[str] = DEFAULT_LEVELS,
+        spacing_mm: Sequence[float] = DEFAULT_SPACING_MM,
+        seed: int = 0,
+        name: str = "procedural",
+    ) -> None:
+        self.num_bodies = {"train": 6, "val": 2, "test": 4} if num_bodies is None else dict(num_bodies)
+        for split, count in self.num_bodies.items():
+            if split not in SPLITS:
+                raise CtmarError(f"num_bodies must name train, val or test, got {split!r}")
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise CtmarError(f"num_bodies.{split} must be a positive whole number, got {count!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise CtmarError(f"seed must be a whole number from 0, got {seed!r}")
+        self.levels = tuple(levels)
+        self.spacing_mm = cast(tuple[float, float, float], tuple(float(s) for s in spacing_mm))
+        self.seed = seed
+        self.name = name
+
+    def body_seed(self, split: str, index: int) -> int:
+        """Seed of the body of case ``index``, from (seed, split, index % number of bodies)."""
+        _check_case(split, index, tuple(self.num_bodies), self.name)
+        key = (self.seed, SPLITS.index(split), index % self.num_bodies[split])
+        return int(np.random.SeedSequence(key).generate_state(1)[0])
+
+    def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
+        """The body of a case, and its slices that hold vertebrae, but for the first and the last."""
+        anatomy = _body(self.body_seed(split, index), self.levels, self.spacing_mm)
+        low, high = vertebra_slices(anatomy)
+        return anatomy, range(low + 1, high)
+
+
+class CTFiles:
+    """One CT volume with labels, its slices divided between the splits.
+
+    Slices are counted in the volume on LPS axes, from the feet up.
+
+    Args:
+        ct: Volume file or DICOM folder.
+        labels: Label map on its grid.
+        name: What reports call it.
+        splits: First and last slice of each split, inclusive; a split left out cannot be asked for.
+            None divides the height of the labelled vertebrae 60 : 15 : 25 from below.
+        convention: Of the labels: ``auto``, ``totalsegmentator`` or ``verse``.
+    """
+
+    def __init__(
+        self,
+        ct: str | os.PathLike[str],
+        labels: str | os.PathLike[str],
+        name: str = "files",
+        splits: Mapping[str, Sequence[int]] | None = None,
+        convention: str = "auto",
+    ) -> None:
+        self.ct, self.labels = os.fspath(ct), os.fspath(labels)
+        self.name, self.convention = name, convention
+        self.splits = None if splits is None else _checked(splits)
+
+    def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
+        """The volume, and a split's slices but for its first and last."""
+        _check_case(split, index, tuple(self.splits or SPLITS), self.name)
+        anatomy = _file(self.ct, self.labels, self.name, self.convention)
+        splits = divide(*vertebra_slices(anatomy)) if self.splits is None else self.splits
+        low, high = splits[split]
+        if high >= len(anatomy.hu):
+            raise CtmarError(f"{split} must end before slice {len(anatomy.hu)} of {self.ct}, got {high}")
+        return anatomy, range(low + 1, high)
+
+
+def vertebra_slices(anatomy: Anatomy) -> tuple[int, int]:
+    """First and last slice with a labelled vertebra (C1–S1)."""
+    found = np.nonzero(np.isin(anatomy.labels, VERTEBRAE).any(axis=(1, 2)))[0]
+    if not found.size:
+        raise CtmarError(f"labels must hold a vertebra, got none in {anatomy.name}")
+    return int(found[0]), int(found[-1])
+
+
+def divide(low: int, high: int) -> dict[str, tuple[int, int]]:
+    """Slices ``low`` to ``high`` (inclusive) as train, val and test with gaps between them."""
+    least = 3 * len(SPLITS) + 2 * GAP_SLICES
+    count = high - low + 1
+    usable = count - 2 * GAP_SLICES
+    sizes = [max(3, round(share * usable)) for share in SHARES[1:]]
+    train = usable - sum(sizes)
+    if count < least or train < 3:
+        raise CtmarError(f"vertebrae must span at least {least} slices to divide them, got {count}")
+    splits, start = {}, low
+    for split, size in zip(SPLITS, (train, *sizes), strict=True):
+        splits[split] = (start, start + size - 1)
+        start += size + GAP_SLICES
+    return splits
+
+
+def _checked(splits: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    """Known names, three slices or more each, none in two of them."""
+    checked: dict[str, tuple[int, int]] = {}
+    for split, ends in splits.items():
+        if split not in SPLITS:
+            raise CtmarError(f"splits must name train, val or test, got {split!r}")
+        if (
+            len(ends) != 2
+            or not all(isinstance(e, int) for e in ends)
+            or ends[0] < 0
+            or ends[1] - ends[0] < 2
+        ):
+            raise CtmarError(f"{split} must be [first, last] with 3 slices or more, got {list(ends)}")
+        for other, (low, high) in checked.items():
+            if ends[0] <= high and low <= ends[1]:
+                raise CtmarError(
+                    f"splits must not overlap, got {split} {list(ends)} and {other} {[low, high]}"
+                )
+        checked[split] = (ends[0], ends[1])
+    return checked
+
+
+def _check_case(split: str, index: int, known: tuple[str, ...], name: str) -> None:
+    if split not in known:
+        raise CtmarError(f"split must be one of {', '.join(known)} for anatomy {name}, got {split!r}")
+    if index < 0:
+        raise CtmarError(f"index must be at least 0, got {index}")

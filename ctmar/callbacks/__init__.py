@@ -1,0 +1,7 @@
+"""Lightning callbacks: image panels, a line an epoch, and the end of a wandb run."""
+
+from ctmar.callbacks.epoch_line import EpochLine
+from ctmar.callbacks.image_panels import ImagePanels
+from ctmar.callbacks.wandb_end import FinishWandb, finish_wandb
+
+__all__ = ["EpochLine", "FinishWandb", "ImagePanels", "finish_wandb"]

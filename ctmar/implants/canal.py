@@ -1,0 +1,91 @@
+"""The spinal canal from a label map: what no screw may enter, and the line that gives each vertebra its axis."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.labels import CORD, VERTEBRAE
+from ctmar.implants.shapes import FloatArray
+
+CORD_MARGIN_MM = 2.5
+"""Canal around the cord where no ring of bone closes it: half the difference of a canal of 15 to 16 mm and a cord
+of about 10 mm in height."""
+
+
+@dataclass(frozen=True)
+class Canal:
+    """The canal as voxels.
+
+    Attributes:
+        mask: Bool ``(z, y, x)``; no voxel of a vertebra belongs to it.
+        spacing_mm: Voxel size in the order (x, y, z).
+    """
+
+    mask: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+
+    def contains(self, points_mm: FloatArray) -> NDArray[np.bool_]:
+        """Whether points ``(..., 3)`` (x, y, z) in mm lie in the canal; False outside the volume."""
+        index = np.rint(points_mm / np.asarray(self.spacing_mm)).astype(int)[..., ::-1]
+        inside = ((index >= 0) & (index < self.mask.shape)).all(axis=-1)
+        k, j, i = np.moveaxis(np.where(inside[..., None], index, 0), -1, 0)
+        return inside & self.mask[k, j, i]
+
+    def centers_mm(self, first: int, last: int) -> FloatArray:
+        """Centroids (n, 3) in mm of the slices from ``first`` to ``last`` that hold any of it."""
+        found = [k for k in range(max(first, 0), min(last + 1, len(self.mask))) if self.mask[k].any()]
+        rows = [[*(np.argwhere(self.mask[k]).mean(axis=0)[::-1]), k] for k in found]
+        return np.asarray(rows, dtype=float).reshape(-1, 3) * np.asarray(self.spacing_mm)
+
+
+def find_canal(anatomy: Anatomy) -> Canal:
+    """The cavity inside the vertebral rings, and the cord with a margin, of a labelled volume."""
+    bone = (anatomy.labels >= VERTEBRAE[0]) & (anatomy.labels <= VERTEBRAE[-1])
+    cord = anatomy.labels == CORD
+    mask = np.zeros(bone.shape, dtype=bool)
+    window = _window(bone | cord, anatomy.spacing_mm)
+    if window is None:
+        return Canal(mask, anatomy.spacing_mm)
+    inside, cropped = mask[:, window[0], window[1]], bone[:, window[0], window[1]]
+    margin = _disc(CORD_MARGIN_MM, anatomy.spacing_mm)
+    for k in range(len(mask)):
+        ring, inner = cropped[k], cord[k, window[0], window[1]]
+        cavity = _cavity(ring, anatomy.spacing_mm) if ring.any() else ring
+        if inner.any():
+            cavity = cavity | ndimage.binary_dilation(inner, margin)
+        inside[k] = cavity & ~ring
+    return Canal(mask, anatomy.spacing_mm)
+
+
+def _window(voxels: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> tuple[slice, slice] | None:
+    """In-plane box around ``voxels`` with 10 mm to spare."""
+    flat = voxels.any(axis=0)
+    if not flat.any():
+        return None
+    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
+    pad_y, pad_x = int(10 / spacing_mm[1]) + 1, int(10 / spacing_mm[0]) + 1
+    return (
+        slice(max(int(rows[0]) - pad_y, 0), int(rows[-1]) + pad_y + 1),
+        slice(max(int(columns[0]) - pad_x, 0), int(columns[-1]) + pad_x + 1),
+    )
+
+
+def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Footprint of a disc in the slice."""
+    reach_y, reach_x = int(radius_mm / spacing_mm[1]), int(radius_mm / spacing_mm[0])
+    y, x = np.mgrid[-reach_y : reach_y + 1, -reach_x : reach_x + 1]
+    return (y * spacing_mm[1]) ** 2 + (x * spacing_mm[0]) ** 2 <= radius_mm**2
+
+
+def _cavity(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """The hole of canal size (60 to 700 mm²) in a slice's ring of bone; small gaps in the ring are closed first."""
+    ring = ndimage.binary_closing(np.pad(bone, 4), _disc(1.5, spacing_mm))[4:-4, 4:-4] | bone
+    holes, count = ndimage.label(ndimage.binary_fill_holes(ring) & ~ring)
+    if count == 0:
+        return np.zeros_like(bone)
+    areas = np.bincount(holes.ravel())[1:] * spacing_mm[0] * spacing_mm[1]
+    largest = int(np.argmax(areas))
+    return (holes == largest + 1) if 60 <= areas[largest] <= 700 else np.zeros_like(bone)

@@ -1,0 +1,123 @@
+"""What the networks minimise: the adversarial game of eq. 4 and the squared error on the trace."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+
+ADVERSARIAL_LOSSES = ("minimax", "non_saturating", "least_squares", "hinge")
+"""``minimax`` is eq. 4 as written; ``non_saturating`` (the default) differs from it in the generator
+alone: it minimises ``-log D`` in place of ``log(1 - D)``, which has the same optimum but a gradient
+while the discriminator still wins (Goodfellow 2014, section 3). ``least_squares``: Mao 2017;
+``hinge``: Miyato 2018."""
+
+
+def check_adversarial(kind: str) -> None:
+    """Raises a CtmarError where ``kind`` is none of :data:`ADVERSARIAL_LOSSES`."""
+    if kind not in ADVERSARIAL_LOSSES:
+        raise CtmarError(f"adversarial must be one of {', '.join(ADVERSARIAL_LOSSES)}, got {kind!r}")
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What the discriminator minimises, the mean over patches and batch.
+
+    For ``minimax`` and ``non_saturating`` this is ``-(E[log D(x,y)] + E[log(1 - D(x,G))])``, the
+    negative of eq. 4, with ``D = sigmoid(logit)`` written through softplus, which never
+    takes the logarithm of 0. It is ``2 log 2`` where the discriminator cannot tell.
+
+    Args:
+        real_logits: Logits of the true pairs, any shape.
+        fake_logits: Logits of the generated pairs.
+        kind: One of :data:`ADVERSARIAL_LOSSES`.
+    """
+    check_adversarial(kind)
+    if kind == "least_squares":
+        return 0.5 * ((real_logits - 1).square().mean() + fake_logits.square().mean())
+    if kind == "hinge":
+        return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def generator_loss(fake_logits: Tensor, kind: str = "non_saturating") -> Tensor:
+    """What the generator minimises in the game, the mean over patches and batch.
+
+    ``minimax`` is ``E[log(1 - D(x,G))]`` of eq. 4 (``-log 2`` at logit 0), ``non_saturating``
+    ``-E[log D(x,G)]`` (``log 2`` at logit 0).
+    """
+    check_adversarial(kind)
+    if kind == "minimax":
+        return -F.softplus(fake_logits).mean()
+    if kind == "least_squares":
+        return 0.5 * (fake_logits - 1).square().mean()
+    if kind == "hinge":
+        return -fake_logits.mean()
+    return F.softplus(-fake_logits).mean()
+
+
+def trace_error(prediction: Tensor, target: Tensor, trace: Tensor) -> Tensor:
+    """``prediction - target`` on the trace and 0 off it, whatever (even NaN) stands there."""
+    difference = prediction - target
+    return torch.where(trace, difference, torch.zeros_like(difference))
+
+
+def trace_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: float = 1.0) -> Tensor:
+    """Mean over the trace's bins of the squared error of ``sinogram / scale``.
+
+    Args:
+        prediction: Sinogram, any shape; float.
+        target: The same shape.
+        trace: Bool, the same shape, True where the error counts.
+        scale: Fixed positive divisor of the sinogram, dimensionless; 1 gives sinogram units squared.
+
+    Returns:
+        A scalar; 0, with a gradient of 0, where the trace is empty.
+    """
+    error = trace_error(prediction, target, trace) / scale
+    return error.square().sum() / trace.sum().clamp(min=1)
+
+
+def ramp_weight(length: int, device: torch.device | None = None) -> Tensor:
+    """The ramp filter over ``torch.fft.rfft`` frequencies, scaled to a mean of 1 over all of them.
+
+    It is the transform of the band-limited kernel (Kak & Slaney 1988, eq. 3.61), not ``|ω|`` sampled: so its
+    value at ω = 0 is small but positive, as in FBP, and a constant error is not free.
+
+    Args:
+        length: Even number of samples of the padded detector.
+    """
+    if length < 2 or length % 2:
+        raise CtmarError(f"length must be an even number of samples, got {length}")
+    n = torch.arange(length, dtype=torch.float64)
+    n = torch.minimum(n, length - n)
+    odd = -1.0 / (torch.pi * n.clamp(min=1)).square()
+    kernel = torch.where(n % 2 == 1, odd, torch.zeros_like(odd))
+    kernel[0] = 0.25
+    return (4 * torch.fft.rfft(kernel).real).to(device=device, dtype=torch.float32)
+
+
+def trace_ramp_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: float = 1.0) -> Tensor:
+    """The error of :func:`trace_mse` weighted by the ramp filter: the image's error, by Parseval.
+
+    FBP filters with the ramp ``|ω|`` and backprojects, and for a consistent error sinogram the squared
+    norm of the image is ``∫∫ |ω| |E(θ, ω)|² dω dθ``: so the error is filtered along the detector by ``sqrt|ω|``
+    before it is squared, ``mean(|F⁻¹(sqrt|ω| F(e))|²)``, which is computed in the frequency domain.
+    White errors cost what they cost in :func:`trace_mse`; slow ones along the detector cost less.
+
+    Args:
+        prediction: Sinogram ``(..., angle, detector)``; float.
+        target: The same shape.
+        trace: Bool, the same shape.
+        scale: As in :func:`trace_mse`.
+
+    Returns:
+        A scalar per trace bin, so that it compares with :func:`trace_mse`.
+    """
+    error = trace_error(prediction, target, trace).float() / scale
+    # Padded to at least twice the detector: no bin meets another around the corner.
+    length = 2 ** (2 * error.shape[-1] - 1).bit_length()
+    spectrum = torch.view_as_real(torch.fft.rfft(error, length)).square().sum(-1)
+    weight = 2 * ramp_weight(length, error.device)
+    weight[0] /= 2
+    weight[-1] /= 2
+    return (spectrum * weight).sum() / length / trace.sum().clamp(min=1)

@@ -1,0 +1,1 @@
+"""Lightning modules that complete the metal trace, and the classical completions behind the same face."""

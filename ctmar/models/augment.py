@@ -1,0 +1,38 @@
+"""New cases from a batch by exact symmetries of the sinogram: turned and mirrored patients."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctmar.networks.wrap import mirror_left_right, roll_views
+from ctmar.sample import SINOGRAM_FIELDS, MARSample
+
+
+def augment(sample: MARSample, generator: np.random.Generator, mirror: bool, rotate_views: int) -> MARSample:
+    """Mirrors each case with probability one half and turns it by a whole number of views.
+
+    Nothing is interpolated, so the noise and the off-trace equality of the sample stay as they are.
+    Only the sinogram fields and the fills change: **the image fields are stale in the result**, which is
+    for losses on the sinogram.
+
+    Args:
+        sample: A batch whose beam :attr:`~ctmar.geometry.ParallelBeam.wraps`.
+        generator: Gives one draw a case.
+        mirror: Whether to mirror left to right.
+        rotate_views: Largest turn in views, to either side; 0 for none.
+    """
+    batch = len(sample.measured)
+    mirrored = (generator.random(batch) < 0.5) & mirror
+    turns = generator.integers(-rotate_views, rotate_views + 1, size=batch)
+
+    def move(field: Tensor) -> Tensor:
+        cases = []
+        for case, flip, views in zip(field, mirrored, turns, strict=True):
+            case = mirror_left_right(case) if flip else case
+            cases.append(roll_views(case, int(views)))
+        return torch.stack(cases)
+
+    changed: dict[str, Any] = {name: move(getattr(sample, name)) for name in SINOGRAM_FIELDS}
+    return sample._replace(**changed, fills={name: move(fill) for name, fill in sample.fills.items()})

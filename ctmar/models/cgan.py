@@ -1,0 +1,163 @@
+"""The conditional GAN: the U-Net's completion judged by a patch discriminator as well."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+from ctmar.losses import check_adversarial, discriminator_loss, generator_loss
+from ctmar.models.base import compose
+from ctmar.models.completion import NetworkCompletion
+from ctmar.models.inputs import fill_sinogram
+from ctmar.networks.discriminator import ConditionalPatchDiscriminator
+from ctmar.sample import MARSample
+
+
+class CGANCompletion(NetworkCompletion):
+    """``G* = arg min_G max_D L_adv + λ · L_2``, optimised in turns.
+
+    The discriminator sees the generator's inputs, and as candidate the sinogram and its residual to the fill
+    (the same information twice: the residual is small against the sinogram and would be hard to read from it).
+    ``L_adv`` is the mean over patches and batch, ``L_2`` the squared error on the trace.
+
+    Optimisation is manual, which rules out the trainer's ``gradient_clip_val`` and
+    ``accumulate_grad_batches``: use ``clip``. ``global_step`` counts the steps of both optimisers; losses are
+    logged by epoch.
+
+    Args:
+        lambda_l2: λ, the weight of ``L_2``.
+        adversarial: From :data:`ctmar.losses.ADVERSARIAL_LOSSES`.
+        discriminator_warmup_epochs: Epochs in which the discriminator already learns but the generator is
+            fitted to ``λ · L_2`` alone.
+        discriminator_learning_rate: Of the discriminator's AdamW.
+        discriminator_channels: Filters of its first layer.
+        discriminator_layers: Its layers, which set the width of a patch.
+        discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`.
+        generator_checkpoint: Checkpoint of a U-Net or cGAN of the same architecture from which training starts.
+        options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`.
+    """
+
+    steps_per_batch = 2
+
+    def __init__(
+        self,
+        lambda_l2: float = 100.0,
+        adversarial: str = "non_saturating",
+        discriminator_warmup_epochs: int = 0,
+        discriminator_learning_rate: float = 2e-4,
+        discriminator_channels: int = 32,
+        discriminator_layers: int = 2,
+        discriminator_norm: str = "spectral",
+        generator_checkpoint: str | None = None,
+        **options: Any,
+    ) -> None:
+        own = {
+            name: value for name, value in locals().items() if name not in ("self", "__class__", "options")
+        }
+        super().__init__(**options)
+        self.save_plain(own)
+        check_adversarial(adversarial)
+        if not lambda_l2 >= 0:
+            raise CtmarError(f"lambda_l2 must be 0 or more, got {lambda_l2!r}")
+        if not discriminator_learning_rate > 0:
+            required = "discriminator_learning_rate must be positive"
+            raise CtmarError(f"{required}, got {discriminator_learning_rate!r}")
+        self.automatic_optimization = False
+        slices = self.hparams["slices"]
+        self.discriminator = ConditionalPatchDiscriminator(
+            condition_channels=len(self.hparams["inputs"]) * slices,
+            candidate_channels=2 * slices,
+            channels=discriminator_channels,
+            num_layers=discriminator_layers,
+            norm=discriminator_norm,
+        )
+
+    def setup(self, stage: str) -> None:
+        """Loads ``generator_checkpoint`` before a fit; a resumed run overwrites it with its own state."""
+        path = self.hparams["generator_checkpoint"]
+        if stage == "fit" and path:
+            self.generator.load_state_dict(generator_weights(path, self.generator.state_dict()))
+
+    def training_step(self, sample: MARSample, batch_idx: int) -> None:
+        """One step of the discriminator, then one of the generator."""
+        sample = self.training_sample(sample, batch_idx)
+        inputs = self.inputs_of(sample)
+        completed = compose(sample, self.predict_from(sample, inputs))
+        optimizers: Any = self.optimizers()
+        schedules: Any = self.lr_schedulers()
+
+        loss_d = self._discriminator_loss(sample, inputs, completed.detach())
+        self._step(optimizers[1], schedules[1], loss_d)
+
+        loss_l2 = self.trace_loss(completed, sample)
+        # Frozen, so that the generator's step leaves no gradient in the discriminator.
+        self.discriminator.requires_grad_(False)
+        loss_adv = generator_loss(self._judge(sample, inputs, completed), self.hparams["adversarial"])
+        self.discriminator.requires_grad_(True)
+        loss_g = self._adversarial_weight() * loss_adv + self.hparams["lambda_l2"] * loss_l2
+        self._step(optimizers[0], schedules[0], loss_g)
+
+        losses = {"": loss_g, "_l2": loss_l2, "_adversarial": loss_adv, "_discriminator": loss_d}
+        self.log_dict(
+            {f"train/loss{name}": loss.detach() for name, loss in losses.items()},
+            prog_bar=True,
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(sample.measured),
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The generator's optimiser, then the discriminator's, each with its schedule."""
+        optimizers = [
+            self.make_optimizer(self.generator.parameters(), self.hparams["learning_rate"]),
+            self.make_optimizer(self.discriminator.parameters(), self.hparams["discriminator_learning_rate"]),
+        ]
+        return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers]
+
+    def _adversarial_weight(self) -> float:
+        return 0.0 if self.current_epoch < self.hparams["discriminator_warmup_epochs"] else 1.0
+
+    def _judge(self, sample: MARSample, inputs: Tensor, sinogram: Tensor) -> Tensor:
+        """Logits for a sinogram given the inputs."""
+        residual = sinogram - fill_sinogram(sample, self.hparams["fill"])
+        scaled = [sinogram / self.hparams["sinogram_scale"], residual / self.hparams["residual_scale"]]
+        # float: the losses exponentiate the logits.
+        return self.discriminator(inputs, torch.cat(scaled, dim=1)).float()
+
+    def _discriminator_loss(self, sample: MARSample, inputs: Tensor, completed: Tensor) -> Tensor:
+        real = self._judge(sample, inputs, sample.clean)
+        fake = self._judge(sample, inputs, completed)
+        return discriminator_loss(real, fake, self.hparams["adversarial"])
+
+    def _step(self, optimizer: Any, schedule: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.hparams["clip"]:
+            self.clip_gradients(optimizer, self.hparams["clip"], "norm")
+        optimizer.step()
+        schedule.step()
+
+
+def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The generator's weights from a checkpoint of this package, loaded with ``weights_only=True``.
+
+    Args:
+        path: The checkpoint's file.
+        expected: The state of the generator that takes them: names and shapes must agree.
+
+    Raises:
+        CtmarError: There is no such file, or its generator has another architecture.
+    """
+    if not Path(path).is_file():
+        raise CtmarError(f"generator_checkpoint must be a checkpoint file, got {path}")
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "generator."
+    weights = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
+        raise CtmarError(
+            f"generator_checkpoint must hold a generator of the same inputs and channels, got {path}"
+        )
+    return weights

@@ -1,0 +1,245 @@
+"""Completion by a network: a residual to a fill, learned on the trace."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from ctmar.errors import CtmarError
+from ctmar.geometry import ParallelBeam
+from ctmar.losses import trace_mse, trace_ramp_mse
+from ctmar.models.augment import augment
+from ctmar.models.base import Completion, compose
+from ctmar.models.inputs import build_inputs, check_inputs, fill_sinogram
+from ctmar.networks.unet import unet
+from ctmar.networks.wrap import AngularWrap
+from ctmar.sample import MARSample
+
+LOSS_DOMAINS = ("sinogram", "ramp")
+SCHEDULERS = ("cosine", "none")
+WARMUP_STEPS = 50
+"""Steps of linear warm-up before the cosine: Adam's first, badly scaled steps go to a head that starts at 0."""
+
+
+class NetworkCompletion(Completion):
+    """``completed = where(trace, fill + residual_scale * network(inputs), measured)``, and how to fit it.
+
+    The base of the U-Net and of the cGAN. The network ends in a layer of zeros, so that it starts
+    exactly at its fill. Arguments are plain numbers, strings and lists; they are saved as such, so that a
+    checkpoint loads with ``weights_only=True``.
+
+    Args:
+        inputs: Channels by name, from :data:`ctmar.models.inputs.INPUTS`.
+        fill: From :data:`ctmar.models.inputs.FILLS`; ``zero`` is the essay's plain form.
+        slices: 1, or 3 adjacent slices as channels, all of which are completed.
+        sinogram_scale: Divisor of the sinograms among the inputs; dimensionless.
+        path_scale_mm: Divisor of the path length, mm.
+        residual_scale: Factor of the network's output, dimensionless: near the error of the fill, or
+            for ``zero`` near the sinogram itself.
+        channels: Channels of the U-Net's levels.
+        num_res_units: Convolutions of a residual unit.
+        norm: ``none``, ``batch``, ``group`` or ``instance``.
+        downscale: See :class:`ctmar.networks.unet.SinogramUNet`.
+        wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        betas: Of AdamW.
+        scheduler: ``cosine`` over the planned steps after a short warm-up, or ``none``.
+        clip: Largest norm of the gradient; 0 for no limit.
+        loss_scale: Divisor of the sinogram in the loss.
+        loss_domain: ``sinogram`` for :func:`ctmar.losses.trace_mse`, ``ramp`` for
+            :func:`ctmar.losses.trace_ramp_mse`.
+        augment_mirror: Mirror training cases left to right at random.
+        augment_rotate_views: Turn training cases at random by up to this many views.
+        augment_seed: Seed of the augmentation; a batch's draw depends on it, the epoch, the batch's
+            number and the process only, so that resuming equals an unbroken run.
+
+    Attributes:
+        steps_per_batch: Optimiser steps that a batch adds to ``global_step`` and takes from ``max_steps``.
+    """
+
+    steps_per_batch = 1
+
+    def __init__(
+        self,
+        inputs: Sequence[str] = ("measured", "trace", "fill", "path", "difference"),
+        fill: str = "nmar",
+        slices: int = 1,
+        sinogram_scale: float = 4.0,
+        path_scale_mm: float = 50.0,
+        residual_scale: float = 1.0,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        num_res_units: int = 1,
+        norm: str = "none",
+        downscale: int = 2,
+        wrap_views: int = 16,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-4,
+        betas: Sequence[float] = (0.9, 0.999),
+        scheduler: str = "cosine",
+        clip: float = 1.0,
+        loss_scale: float = 1.0,
+        loss_domain: str = "sinogram",
+        augment_mirror: bool = False,
+        augment_rotate_views: int = 0,
+        augment_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.save_plain(arguments)
+        check_inputs(inputs, fill)
+        _check_choice("loss_domain", loss_domain, LOSS_DOMAINS)
+        _check_choice("scheduler", scheduler, SCHEDULERS)
+        _check_choice("slices", slices, (1, 3))
+        for name in ("sinogram_scale", "path_scale_mm", "residual_scale", "loss_scale", "learning_rate"):
+            if not arguments[name] > 0:
+                raise CtmarError(f"{name} must be positive, got {arguments[name]!r}")
+        for name in ("clip", "weight_decay", "augment_rotate_views"):
+            if not arguments[name] >= 0:
+                raise CtmarError(f"{name} must be 0 or more, got {arguments[name]!r}")
+        self.slices: int = slices
+        network = unet(
+            len(inputs) * slices,
+            slices,
+            channels=channels,
+            num_res_units=num_res_units,
+            norm=norm,
+            downscale=downscale,
+        )
+        self.generator = AngularWrap(network, wrap_views)
+        self.val_error, self.val_fill = MeanMetric(), MeanMetric()
+
+    def save_plain(self, arguments: dict[str, Any]) -> None:
+        """Keeps constructor arguments as hyperparameters, sequences as lists; refuses anything else."""
+        plain = {}
+        for name, value in arguments.items():
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                value = list(value)
+            items = value if isinstance(value, list) else [value]
+            if not all(item is None or isinstance(item, (bool, int, float, str)) for item in items):
+                raise CtmarError(f"{name} must be a number, a string or a list of them, got {value!r}")
+            plain[name] = value
+        # Not to the logger: the run logs its whole resolved config, of which this is a part.
+        self.save_hyperparameters(plain, logger=False)
+
+    def check_beam(self, beam: ParallelBeam) -> None:
+        """Raises a CtmarError where the model relies on ``p(θ+π, s) = p(θ, -s)`` and the beam breaks it."""
+        relies = [
+            name for name in ("wrap_views", "augment_mirror", "augment_rotate_views") if self.hparams[name]
+        ]
+        if relies and not beam.wraps:
+            given = f"offset {beam.det_offset_mm} mm, {beam.num_angles} views"
+            raise CtmarError(f"{relies[0]} needs uniform views over π and a centred detector, got {given}")
+        if self.hparams["wrap_views"] > beam.num_angles:
+            needed = f"wrap_views must be at most the {beam.num_angles} views"
+            raise CtmarError(f"{needed}, got {self.hparams['wrap_views']}")
+
+    def inputs_of(self, sample: MARSample) -> Tensor:
+        """The network's input channels ``(batch, channel, angle, detector)``."""
+        h = self.hparams
+        return build_inputs(sample, h["inputs"], h["fill"], h["sinogram_scale"], h["path_scale_mm"])
+
+    def predict_trace(self, sample: MARSample) -> Tensor:
+        """``fill + residual_scale * network(inputs)``, ``(batch, slice, angle, detector)``, float32."""
+        return self.predict_from(sample, self.inputs_of(sample))
+
+    def predict_from(self, sample: MARSample, inputs: Tensor) -> Tensor:
+        """The same as :meth:`predict_trace` from inputs at hand."""
+        # float: under autocast the network returns bfloat16, too coarse to add to a line integral.
+        residual = self.generator(inputs).float()
+        return fill_sinogram(sample, self.hparams["fill"]) + self.hparams["residual_scale"] * residual
+
+    def trace_loss(self, completed: Tensor, sample: MARSample) -> Tensor:
+        """``L_2``: the squared error on the trace in the configured domain and scale."""
+        measure = trace_ramp_mse if self.hparams["loss_domain"] == "ramp" else trace_mse
+        return measure(completed, sample.clean, sample.metal_trace, self.hparams["loss_scale"])
+
+    def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
+        """The slices to train on, augmented; its image fields are not to be used."""
+        sample = self.select(sample)
+        h = self.hparams
+        if not (h["augment_mirror"] or h["augment_rotate_views"]):
+            return sample
+        key = [h["augment_seed"], self.current_epoch, batch_idx, self.global_rank]
+        generator = np.random.default_rng(key)
+        return augment(sample, generator, h["augment_mirror"], h["augment_rotate_views"])
+
+    def validation_step(self, sample: MARSample, batch_idx: int) -> None:
+        """Gathers the mean squared errors over all trace bins, of the model and of its fill."""
+        sample = self.select(sample)
+        bins = sample.metal_trace.sum().clamp(min=1)
+        fill = compose(sample, fill_sinogram(sample, self.hparams["fill"]))
+        for metric, completed in ((self.val_error, self.complete(sample)), (self.val_fill, fill)):
+            metric.update(trace_mse(completed, sample.clean, sample.metal_trace), weight=bins)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs ``val/loss`` (sinogram units squared), ``val/rmse_trace`` and ``val/rmse_fill``."""
+        loss, fill = self.val_error.compute(), self.val_fill.compute()
+        self.log("val/loss", loss, prog_bar=True)
+        self.log("val/rmse_trace", loss.sqrt())
+        self.log("val/rmse_fill", fill.sqrt())
+        self.val_error.reset()
+        self.val_fill.reset()
+
+    def make_optimizer(self, parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        """AdamW with the model's weight decay and betas."""
+        return torch.optim.AdamW(
+            parameters,
+            lr=learning_rate,
+            betas=tuple(self.hparams["betas"]),
+            weight_decay=self.hparams["weight_decay"],
+        )
+
+    def make_schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LambdaLR:
+        """The learning rate over the planned steps; to be stepped once a training batch."""
+        if self.hparams["scheduler"] == "none":
+            return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+        steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise CtmarError(f"scheduler=cosine needs trainer.max_epochs or max_steps, got {steps} steps")
+        if steps == self.trainer.max_steps:
+            steps //= self.steps_per_batch
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_factor(step, int(steps)))
+
+
+class UNetCompletion(NetworkCompletion):
+    """The U-Net alone, fitted to the squared error on the trace; arguments as in the base."""
+
+    def training_step(self, sample: MARSample, batch_idx: int) -> Tensor:
+        """The loss of a batch; logs ``train/loss``."""
+        sample = self.training_sample(sample, batch_idx)
+        loss = self.trace_loss(self.complete(sample), sample)
+        self.log(
+            "train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(sample.measured)
+        )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule, stepped every batch."""
+        optimizer = self.make_optimizer(self.generator.parameters(), self.hparams["learning_rate"])
+        schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips to the trainer's value where one is set, else to the model's own ``clip``."""
+        self.clip_gradients(optimizer, gradient_clip_val or self.hparams["clip"], gradient_clip_algorithm)
+
+
+def cosine_factor(step: int, steps: int) -> float:
+    """Factor of the learning rate: linear over the first steps, then a half cosine down to 0.01."""
+    warmup = min(1.0, (step + 1) / max(1, min(WARMUP_STEPS, steps // 10)))
+    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(1, steps), 1.0))))
+
+
+def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        raise CtmarError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")

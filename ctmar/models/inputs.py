@@ -1,0 +1,85 @@
+"""From a sample to the channels that a network sees, by a list of names."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+from ctmar.sample import MARSample
+
+FILLS = ("zero", "li", "nmar")
+"""What a network's output is added to on the trace: nothing (the essay's), LI or NMAR."""
+
+INPUTS = (
+    "measured",
+    "measured_zeroed",
+    "trace",
+    "fill",
+    "fill_li",
+    "fill_nmar",
+    "path",
+    "difference",
+)
+"""``measured`` with what was measured behind the metal; ``measured_zeroed`` without (the essay's);
+``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in metal;
+``difference`` measured minus the model's fill, 0 off the trace."""
+
+
+def check_inputs(names: Sequence[str], fill: str) -> None:
+    """Raises a CtmarError for an unknown, repeated or missing input, or an unknown fill."""
+    unknown = [name for name in names if name not in INPUTS]
+    if unknown or not names:
+        raise CtmarError(f"inputs must be from {', '.join(INPUTS)}, got {', '.join(unknown) or 'none'}")
+    if len(set(names)) < len(names):
+        raise CtmarError(f"inputs must not repeat, got {', '.join(names)}")
+    if fill not in FILLS:
+        raise CtmarError(f"fill must be one of {', '.join(FILLS)}, got {fill!r}")
+
+
+def fill_sinogram(sample: MARSample, name: str) -> Tensor:
+    """A fill as a sinogram ``(batch, slice, angle, detector)``, equal to ``measured`` off the trace.
+
+    Args:
+        sample: The batch; its ``fills`` must hold ``name``, except for ``zero``.
+        name: ``zero`` (0 on the trace) or a key of ``sample.fills``.
+
+    Raises:
+        CtmarError: The sample does not hold that fill.
+    """
+    if name == "zero":
+        return torch.where(sample.metal_trace, torch.zeros_like(sample.measured), sample.measured)
+    if name not in sample.fills:
+        raise CtmarError(f"the sample must hold the fill {name!r}, got {sorted(sample.fills) or 'none'}")
+    return sample.fills[name]
+
+
+def build_inputs(
+    sample: MARSample, names: Sequence[str], fill: str, sinogram_scale: float, path_scale_mm: float
+) -> Tensor:
+    """Stacks the named inputs as channels, each divided by a constant that is the same for every case.
+
+    Args:
+        sample: A batch of ``slice`` slices.
+        names: From :data:`INPUTS`; their order is the order of the channels.
+        fill: The model's fill, from :data:`FILLS`.
+        sinogram_scale: Divides everything that is a sinogram.
+        path_scale_mm: Divides the length in metal, in mm.
+
+    Returns:
+        ``(batch, len(names) * slice, angle, detector)``: all slices of the first name, then the next.
+    """
+    return torch.cat([_channel(sample, name, fill, sinogram_scale, path_scale_mm) for name in names], dim=1)
+
+
+def _channel(sample: MARSample, name: str, fill: str, sinogram_scale: float, path_scale_mm: float) -> Tensor:
+    if name == "trace":
+        return sample.metal_trace.to(sample.measured.dtype)
+    if name == "path":
+        return sample.metal_path_mm / path_scale_mm
+    if name == "measured":
+        return sample.measured / sinogram_scale
+    if name == "difference":
+        return (sample.measured - fill_sinogram(sample, fill)) / sinogram_scale
+    sources = {"fill": fill, "fill_li": "li", "fill_nmar": "nmar", "measured_zeroed": "zero"}
+    return fill_sinogram(sample, sources[name]) / sinogram_scale

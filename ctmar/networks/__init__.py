@@ -1,0 +1,1 @@
+"""Networks as plain ``torch.nn.Module``: nothing here knows Lightning, samples or losses."""

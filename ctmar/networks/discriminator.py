@@ -1,0 +1,67 @@
+"""The patch discriminator of the conditional GAN."""
+
+import torch
+from monai.networks.nets import PatchDiscriminator
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ctmar.errors import CtmarError
+from ctmar.networks.unet import GROUPS, NORMS, norm_layer
+
+DISCRIMINATOR_NORMS = ("spectral",) + NORMS
+"""``spectral`` (the default) bounds the gradient the generator is given and leaves the level of the
+sinogram alone (Miyato 2018); ``instance`` would remove it; ``batch`` sees real and generated batches apart."""
+
+
+class ConditionalPatchDiscriminator(nn.Module):
+    """``D(x, y)`` of eq. 4: one logit for each patch of a sinogram, given the generator's inputs.
+
+    MONAI's ``PatchDiscriminator``, of which only the last output (the logits) is used.
+
+    Args:
+        condition_channels: Channels of the generator's input ``x``.
+        candidate_channels: Channels of the sinogram ``y``, true or generated.
+        channels: Filters of the first layer, doubled in every further one.
+        num_layers: Layers after the first; the patch is 34, 70, 142 bins wide for 2, 3, 4 layers.
+        norm: One of :data:`DISCRIMINATOR_NORMS`.
+    """
+
+    def __init__(
+        self,
+        condition_channels: int,
+        candidate_channels: int,
+        channels: int = 32,
+        num_layers: int = 2,
+        norm: str = "spectral",
+    ) -> None:
+        super().__init__()
+        if norm not in DISCRIMINATOR_NORMS:
+            known = ", ".join(DISCRIMINATOR_NORMS)
+            raise CtmarError(f"discriminator_norm must be one of {known}, got {norm!r}")
+        if norm == "group" and channels % GROUPS:
+            raise CtmarError(f"discriminator_channels must be a multiple of {GROUPS}, got {channels}")
+        if num_layers < 1:
+            raise CtmarError(f"discriminator_layers must be 1 or more, got {num_layers}")
+        self.net = PatchDiscriminator(
+            spatial_dims=2,
+            channels=channels,
+            in_channels=condition_channels + candidate_channels,
+            num_layers_d=num_layers,
+            norm=norm_layer("none" if norm == "spectral" else norm),  # type: ignore[arg-type]
+            bias=norm in ("spectral", "none"),
+        )
+        if norm == "spectral":
+            for module in list(self.net.modules()):
+                if isinstance(module, nn.Conv2d):
+                    spectral_norm(module)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, condition: Tensor, candidate: Tensor) -> Tensor:
+        """Logits ``(batch, 1, patch rows, patch columns)``; positive for "true".
+
+        Args:
+            condition: ``(batch, condition_channels, angle, detector)``.
+            candidate: ``(batch, candidate_channels, angle, detector)``.
+        """
+        pair = torch.cat([condition, candidate], dim=1).contiguous(memory_format=torch.channels_last)
+        return self.net(pair)[-1]

@@ -1,0 +1,90 @@
+"""The black canvas that pictures are drawn on, and the ways to get it off again.
+
+Figures are matplotlib objects without pyplot, so that they need no display and leave no state.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import ArrayLike, NDArray
+
+from ctmar.errors import CtmarError
+
+METAL_COLOR = (1.0, 0.82, 0.2)
+"""Metal is drawn flat, from its mask: what a reconstruction holds there says nothing."""
+
+CROP_MARGIN = 4
+"""Pixels left around the body."""
+
+PANEL_INCHES = 2.7
+DPI = 110
+
+
+def plane(name: str, values: ArrayLike) -> NDArray[Any]:
+    """``values`` as rows and columns; a tensor on any device serves."""
+    detach = getattr(values, "detach", None)
+    array = np.asarray(detach().cpu() if detach else values)
+    if array.ndim != 2:
+        raise CtmarError(f"{name} must have rows and columns alone, got shape {array.shape}")
+    return array
+
+
+def body_crop(body: NDArray[np.bool_], margin: int = CROP_MARGIN) -> tuple[slice, slice]:
+    """Rows and columns of the smallest rectangle around True with a margin; everything if all False."""
+    if not body.any():
+        return slice(0, body.shape[0]), slice(0, body.shape[1])
+    spans = []
+    for axis, length in ((1, body.shape[0]), (0, body.shape[1])):
+        found = np.flatnonzero(body.any(axis=axis))
+        spans.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + 1 + margin, length)))
+    return spans[0], spans[1]
+
+
+def black_figure(rows: int, columns: int, aspect: float) -> tuple[Figure, NDArray[Any]]:
+    """A black figure of panels whose height is ``aspect`` of their width."""
+    size = (PANEL_INCHES * columns + 0.35, PANEL_INCHES * aspect * rows + 0.35)
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.005, hspace=0.005)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="black", layout=layout)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_facecolor("black")
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    return figure, axes
+
+
+def paint_mask(ax: Axes, mask: NDArray[np.bool_], aspect: Literal["equal", "auto"] = "equal") -> None:
+    """Paints the True pixels of ``mask`` in the metal's colour; ``aspect`` as in the image below."""
+    layer = np.zeros((*mask.shape, 4))
+    layer[mask] = (*METAL_COLOR, 1.0)
+    ax.imshow(layer, interpolation="nearest", aspect=aspect)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a PNG whole or not at all, making its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    figure.savefig(partial, format="png", facecolor=figure.get_facecolor())
+    os.replace(partial, path)
+
+
+def file_stem(case_id: str) -> str:
+    """``case_id`` as a file's name: what is no letter, digit, dot or hyphen becomes an underscore."""
+    return re.sub(r"[^\w.-]", "_", case_id)
+
+
+def figure_rgb(figure: Figure) -> NDArray[np.uint8]:
+    """The figure as pixels, ``(row, column, RGB)``, for loggers that take arrays."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,120 @@
+"""From a composed config to the objects that a job works with."""
+
+import datetime
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ctmar.data.cache import fingerprint
+from ctmar.data.module import MARDataModule
+from ctmar.data.simulate import Simulator
+from ctmar.errors import CtmarError
+from ctmar.models.base import Completion
+
+SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
+
+
+def set_threads(cfg: DictConfig) -> None:
+    """Torch's threads, where the config names a number."""
+    if cfg.extras.num_threads is not None:
+        torch.set_num_threads(int(cfg.extras.num_threads))
+
+
+def output_dir(cfg: DictConfig) -> Path:
+    """The run's folder; made up where the caller of ``compose()`` gave none."""
+    if cfg.paths.output_dir is None:
+        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+        cfg.paths.output_dir = str(Path(cfg.paths.outputs) / cfg.task_name / "runs" / stamp)
+    folder = Path(cfg.paths.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain types: what travels in checkpoints and reports."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    return json.loads(json.dumps(container))  # type: ignore[no-any-return]
+
+
+def make(cfg: DictConfig | None, **more: Any) -> Any:
+    """Instantiates a config node with plain arguments; an unfit argument is one clear line."""
+    try:
+        return instantiate(cfg, **more, _convert_="all")
+    except TypeError as error:
+        raise CtmarError(str(error)) from error
+
+
+def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
+    """The simulator of the config's body, scenes, scanner and geometry."""
+    data = cfg.data
+    return Simulator(
+        anatomy=make(cfg.anatomy),
+        generator=make(data.generator),
+        scanner=make(cfg.scanner),
+        grid=make(cfg.geometry.grid),
+        beam=make(cfg.geometry.beam),
+        seed=cfg.seed,
+        slices=slices,
+        source=data.source,
+        metal=data.metal,
+        metal_threshold_hu=data.metal_threshold_hu,
+        fills=tuple(data.fills),
+        filter=cfg.projector.filter,
+        backend=cfg.projector.backend,
+    )
+
+
+def case_folder(cfg: DictConfig, slices: int) -> Path | None:
+    """Where the simulated cases of this config are kept; named by all that decides them."""
+    if cfg.data.cache is None:
+        return None
+    settings = plain(OmegaConf.masked_copy(cfg, ["anatomy", "scanner", "geometry", "projector", "seed"]))
+    settings["data"] = {key: plain(cfg)["data"][key] for key in SIMULATION_KEYS}
+    settings["slices"] = slices
+    files = [cfg.anatomy[key] for key in ("ct", "labels") if cfg.anatomy.get(key)]
+    return Path(cfg.data.cache) / fingerprint(settings, files)
+
+
+def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
+    """The data module over the simulator's cases."""
+    return MARDataModule(
+        simulator=build_simulator(cfg, slices),
+        num_cases=dict(cfg.data.num_cases),
+        batch_size=cfg.data.batch_size,
+        folder=case_folder(cfg, slices),
+        num_workers=cfg.data.num_workers,
+        in_memory=cfg.data.in_memory,
+        seed=cfg.seed,
+    )
+
+
+def build_model(cfg: DictConfig) -> Completion:
+    """The model, initialised from the seed."""
+    torch.manual_seed(cfg.seed)
+    model = make(cfg.model)
+    if not isinstance(model, Completion):
+        raise CtmarError(f"model must be a ctmar completion, got {type(model).__name__}")
+    return model
+
+
+def build_callbacks(cfg: DictConfig, data: MARDataModule) -> list[Any]:
+    """The callbacks; one that is configured as partial is given the geometry."""
+    callbacks = []
+    for node in (cfg.callbacks or {}).values():
+        if node is None:
+            continue
+        callback = make(node)
+        if isinstance(callback, partial):
+            callback = callback(ray=data.simulator.ray, filter=cfg.projector.filter)
+        callbacks.append(callback)
+    return callbacks
+
+
+def build_loggers(cfg: DictConfig) -> list[Any]:
+    """The loggers; none is an answer too."""
+    return [make(node) for node in (cfg.logger or {}).values() if node is not None]

@@ -1,0 +1,102 @@
+"""The command line: composes the config, runs the job, and turns bad input into one line.
+
+Torch and Lightning are imported by the job alone, so that ``--help`` and a wrong option answer at once.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import ctmar
+from ctmar.errors import CtmarError
+
+JOBS = ("train", "evaluate", "simulate")
+LEFT_BY_HYDRA = {".hydra", "train.log", "evaluate.log", "simulate.log", "cli.log"}
+
+
+def config_dir() -> Path:
+    """Where the configs are: inside the installed package, or beside it in a checkout."""
+    package = Path(ctmar.__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise CtmarError(f"configs must lie in {package} or beside it, found none")
+
+
+def main(job: str | None = None) -> int:
+    """Runs a job with the overrides in ``sys.argv``; returns the exit status.
+
+    Args:
+        job: ``train``, ``evaluate`` or ``simulate``; None takes it from the first argument.
+    """
+    if job is None:
+        job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+        if job not in JOBS:
+            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            return 0 if job in ("-h", "--help") else 2
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise; the line is ours to print
+    try:
+        _hydra_main(job)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        line = one_line(error)
+        if wants_traceback or line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _hydra_main(job: str) -> None:
+    import hydra
+    from omegaconf import DictConfig, open_dict
+
+    def task(cfg: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        with open_dict(cfg):
+            cfg.paths.output_dir = str(folder)
+        try:
+            return _job(job)(cfg, list(hydra_config.overrides.task))
+        except Exception:
+            _remove_untouched(folder)
+            raise
+
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=job)(task)()
+
+
+def _job(name: str) -> Callable[..., Any]:
+    job: Callable[..., Any] = import_module(f"ctmar.runs.{name}").run
+    return job
+
+
+def _remove_untouched(folder: Path) -> None:
+    """Removes a run's folder in which there is nothing but what Hydra put there."""
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= LEFT_BY_HYDRA:
+        shutil.rmtree(folder)
+
+
+def one_line(error: BaseException) -> str | None:
+    """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CtmarError):
+            return " ".join(str(cause).split())
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, InstantiationException):
+        return " ".join(f"{error.__cause__ or error}".split())
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        return " ".join(str(error).split())
+    return None

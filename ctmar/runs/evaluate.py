@@ -1,0 +1,132 @@
+"""Evaluation: of the model a run has just trained, of a checkpoint, or of a classical method."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+
+from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+from ctmar.data.module import MARDataModule
+from ctmar.errors import CtmarError
+from ctmar.evaluation import Method, evaluate, format_table
+from ctmar.models.base import Completion
+from ctmar.models.classical import FillCompletion, Uncorrected
+from ctmar.runs.build import build_data, build_model, output_dir, set_threads
+from ctmar.sample import MARSample
+
+RUN_KEYS = ("task_name", "paths", "ckpt_path", "train", "evaluation", "extras", "logger", "callbacks", "trainer")
+"""What an evaluation takes from its own command line even where a checkpoint brings a config."""
+
+
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Evaluates what ``cfg`` names and prints the table."""
+    if cfg.ckpt_path is None:
+        model = build_model(cfg)
+        if model.trainable:
+            raise CtmarError("evaluation needs ckpt_path=…, or a method without weights such as model=li")
+    else:
+        checkpoint = load_checkpoint(cfg.ckpt_path)
+        cfg = merged(cfg, checkpoint[CONFIG_KEY], overrides)
+        model = build_model(cfg)
+        load_weights(model, checkpoint)
+    set_threads(cfg)
+    data = build_data(cfg, model.slices or 1)
+    data.prepare("test")
+    evaluate_model(cfg, model, data, output_dir(cfg))
+
+
+def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, folder: Path) -> dict[str, Any]:
+    """Scores the model beside the classical methods on the test split, and prints the table.
+
+    Returns:
+        The summary, as ``evaluation/summary.json`` in ``folder`` holds it.
+    """
+    classical = {"uncorrected": Uncorrected()} | {name: FillCompletion(name) for name in cfg.data.fills}
+    methods = {name: _method(method) for name, method in classical.items()}
+    if model.trainable:
+        device = "cuda" if cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available() else "cpu"
+        methods["model"] = _method(model.to(device).eval())
+    summary = evaluate(
+        methods,
+        data.test_dataloader(),
+        data.simulator.ray,
+        folder / "evaluation",
+        filter=cfg.projector.filter,
+        num_panels=cfg.evaluation.num_panels,
+    )
+    print(format_table(summary), flush=True)
+    return summary
+
+
+def _method(model: Completion) -> Method:
+    """The model as the evaluation calls it: no gradients, on its own device, answer on the CPU."""
+
+    def complete(sample: MARSample) -> Tensor:
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        with torch.inference_mode():
+            return model.complete(_on(sample, device)).cpu()
+
+    return complete
+
+
+def _on(sample: MARSample, device: torch.device) -> MARSample:
+    move: Callable[[Any], Any] = lambda x: x.to(device) if isinstance(x, Tensor) else x  # noqa: E731
+    fills = {name: fill.to(device) for name, fill in sample.fills.items()}
+    return MARSample(*(move(field) for field in sample))._replace(fills=fills)
+
+
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """A checkpoint of a ctmar run, read without unpickling code."""
+    if not Path(path).is_file():
+        raise CtmarError(f"ckpt_path must be a checkpoint file, got {path!r}, which does not exist")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CtmarError(f"ckpt_path must be a checkpoint of ctmar, {path!r} cannot be read: {reason}") from None
+    if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise CtmarError(f"ckpt_path must be a checkpoint of a ctmar run with its config, {path!r} is none")
+    return checkpoint
+
+
+def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
+    """Puts a checkpoint's weights into the model it was made from."""
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CtmarError(f"the checkpoint's weights do not fit the configured model: {reason}") from None
+
+
+def merged(cfg: DictConfig, trained: dict[str, Any], overrides: Sequence[str]) -> DictConfig:
+    """The checkpoint's config, changed by what the command line names and by nothing else.
+
+    Args:
+        cfg: The command line's config, composed.
+        trained: The config that the checkpoint carries.
+        overrides: The command line's overrides.
+    """
+    out = OmegaConf.create(trained)
+    assert isinstance(out, DictConfig)
+    with open_dict(out):
+        for key in RUN_KEYS:
+            out[key] = cfg[key]
+        for override in overrides:
+            key = override.lstrip("+~").split("=")[0].split("@")[0]
+            if OmegaConf.select(cfg, key) is not None or key in cfg:
+                OmegaConf.update(out, key, OmegaConf.select(cfg, key), merge=False)
+    return out
+
+
+def flat(summary: dict[str, Any]) -> dict[str, float]:
+    """The summary's means as ``METHOD/METRIC``; metrics without a value are left out."""
+    return {
+        f"{method}/{metric}": value["mean"]
+        for method, metrics in summary["methods"].items()
+        for metric, value in metrics.items()
+        if value["mean"] is not None
+    }

@@ -1,0 +1,115 @@
+"""Training: data, model, fit, and the evaluation on the test split."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ctmar.callbacks import finish_wandb
+from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
+from ctmar.data.module import MARDataModule
+from ctmar.errors import CtmarError
+from ctmar.models.base import Completion
+from ctmar.runs.build import (
+    build_callbacks,
+    build_data,
+    build_loggers,
+    build_model,
+    make,
+    output_dir,
+    plain,
+    set_threads,
+)
+from ctmar.runs.evaluate import evaluate_model, flat, load_weights
+
+
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
+    """What a sweep sees of a run: the metric it optimises."""
+    metrics, _ = train(cfg)
+    name = cfg.optimized_metric
+    if name and name not in metrics and cfg.train:
+        raise CtmarError(f"optimized_metric must be one of {', '.join(metrics)}, got {name!r}")
+    return metrics.get(name)
+
+
+def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+    """Trains the config's model and evaluates it on the test split.
+
+    Args:
+        cfg: ``configs/train.yaml``, composed.
+
+    Returns:
+        The metrics by name (``val/loss``, ``METHOD/METRIC`` …), and the objects of the run: ``cfg``,
+        ``data``, ``model``, ``trainer``, ``summary``.
+    """
+    set_threads(cfg)
+    if cfg.seed is None or int(cfg.seed) < 0:
+        raise CtmarError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    model = build_model(cfg)
+    data = build_data(cfg, model.slices or 1)
+    if hasattr(model, "check_beam"):
+        model.check_beam(data.simulator.ray.beam)
+    _require_checkpoint(cfg.ckpt_path)
+    _simulate_ahead(cfg, model, data)
+    folder = output_dir(cfg)
+    objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
+    metrics: dict[str, float] = {}
+    try:
+        if cfg.train and model.trainable:
+            objects["trainer"], metrics = fit(cfg, model, data)
+        if cfg.test and (objects["trainer"] is None or objects["trainer"].is_global_zero):
+            objects["summary"] = evaluate_model(cfg, model, data, folder)
+            metrics |= flat(objects["summary"])
+            _log_summary(objects["trainer"], objects["summary"])
+    finally:
+        finish_wandb()
+    return metrics, objects
+
+
+def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Trainer, dict[str, float]]:
+    """Fits the model and leaves its best weights in it."""
+    callbacks = [*build_callbacks(cfg, data), ConfigInCheckpoint(plain(cfg))]
+    loggers = build_loggers(cfg)
+    for logger in loggers:
+        logger.log_hyperparams(plain(cfg))
+    with open_dict(cfg):
+        settings = OmegaConf.merge(cfg.trainer, {"enable_progress_bar": bool(cfg.extras.progress_bar)})
+    # Without the configured callback Lightning would write a checkpoint of its own.
+    saves = any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks)
+    trainer = make(settings, callbacks=callbacks, logger=loggers or False, enable_checkpointing=saves)
+    trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    if best and os.path.exists(best):
+        load_weights(model, torch.load(best, map_location="cpu", weights_only=True))
+        metrics["val/loss"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+    return trainer, metrics
+
+
+def _require_checkpoint(path: str | None) -> None:
+    if path is not None and not Path(path).is_file():
+        raise CtmarError(f"ckpt_path must be a checkpoint file, got {path!r}, which does not exist")
+
+
+def _simulate_ahead(cfg: DictConfig, model: Completion, data: MARDataModule) -> None:
+    """Puts every case that this run needs on disk before the first epoch."""
+    splits = [*(("train", "val") if cfg.train and model.trainable else ()), *(("test",) if cfg.test else ())]
+    # Of several processes Lightning starts for one run, the first simulates.
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        data.prepare(*splits)
+
+
+def _log_summary(trainer: pl.Trainer | None, summary: dict[str, Any]) -> None:
+    """Hands the evaluation's means to every logger."""
+    if trainer is None:
+        return
+    for logger in trainer.loggers:
+        logger.log_metrics({f"test/{name}": value for name, value in flat(summary).items()})
+        logger.save()

@@ -1,0 +1,184 @@
+"""A scene: a body, metal, and how the patient lies; cut into slices on the scanner's pixels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ctmar.anatomy.body import Anatomy
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid
+from ctmar.implants.shapes import FloatArray, Part
+from ctmar.units import AIR_HU
+
+SUB_PLANES = 5
+"""Planes over the thickness of a slice in which metal is sampled, at least ..."""
+SUB_PLANE_MM = 0.5
+"""... and no farther apart than this."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How the patient lies on the table: turned and shifted in the slice's plane.
+
+    Attributes:
+        rotation_deg: About the centre of the volume; positive turns the patient's left (+x) towards the back (+y),
+            clockwise in the image as shown.
+        shift_mm: Then (x, y): to the patient's left, to the back.
+    """
+
+    rotation_deg: float = 0.0
+    shift_mm: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if len(self.shift_mm) != 2 or not all(map(math.isfinite, (self.rotation_deg, *self.shift_mm))):
+            raise CtmarError(f"a pose needs finite numbers, got {self.rotation_deg!r} and {self.shift_mm!r}")
+
+    @property
+    def rotation(self) -> FloatArray:
+        """The 2 × 2 matrix that turns a patient's (x, y) into the scanner's."""
+        c, s = math.cos(math.radians(self.rotation_deg)), math.sin(math.radians(self.rotation_deg))
+        return np.array([[c, -s], [s, c]])
+
+
+@dataclass(frozen=True)
+class SceneSlices:
+    """Slices of a scene on the scanner's pixels; everything is ``(slice, row, column)``.
+
+    Attributes:
+        hu: The body without metal in HU, float32; -1000 outside the volume.
+        labels: TotalSegmentator v2 ids, uint8; 0 outside the volume.
+        metal: Share of each pixel's volume that a material fills, in [0, 1], float32, by material; together at
+            most 1.
+        spacing_mm: Edge of a pixel.
+    """
+
+    hu: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    metal: dict[str, NDArray[np.float32]]
+    spacing_mm: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A body with metal in it.
+
+    Attributes:
+        anatomy: The body, without the metal.
+        parts: The metal, in mm of the anatomy's frame; where parts overlap the earlier one wins.
+        center_slice: The slice (z in voxels) that a case is about.
+        pose: How the patient lies.
+        parameters: Everything that was sampled, as plain types.
+    """
+
+    anatomy: Anatomy
+    parts: tuple[Part, ...]
+    center_slice: int
+    pose: Pose = Pose()
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def slices(self, offsets: Sequence[int], grid: ImageGrid) -> SceneSlices:
+        """Slices at ``center_slice + offset`` on ``grid``, whose centre is the volume's in-plane centre.
+
+        Raises:
+            CtmarError: Where a slice lies outside the volume.
+        """
+        indices = [self.center_slice + offset for offset in offsets]
+        last = len(self.anatomy.hu) - 1
+        if not indices or min(indices) < 0 or max(indices) > last:
+            raise CtmarError(f"slices must lie in 0 to {last} of {self.anatomy.name}, got {indices}")
+        cuts = [metal_in_slice(self.parts, self.anatomy, k, self.pose, grid) for k in indices]
+        empty = np.zeros(grid.shape, np.float32)
+        materials = sorted({name for cut in cuts for name in cut})
+        return SceneSlices(
+            hu=np.stack([_resample(self.anatomy, self.anatomy.hu[k], self.pose, grid, 1, AIR_HU) for k in indices]),
+            labels=np.stack([_resample(self.anatomy, self.anatomy.labels[k], self.pose, grid, 0, 0) for k in indices]),
+            metal={name: np.stack([cut.get(name, empty) for cut in cuts]) for name in materials},
+            spacing_mm=grid.spacing_mm,
+        )
+
+
+def volume_center_mm(anatomy: Anatomy) -> FloatArray:
+    """In-plane centre (x, y) of the volume in mm of its frame: halfway between the outer voxels' centres."""
+    rows, columns = anatomy.hu.shape[1:]
+    return np.array([(columns - 1) / 2 * anatomy.spacing_mm[0], (rows - 1) / 2 * anatomy.spacing_mm[1]])
+
+
+def _resample(
+    anatomy: Anatomy, image: NDArray[Any], pose: Pose, grid: ImageGrid, order: int, outside: float
+) -> NDArray[Any]:
+    """A slice of the volume on the scanner's pixels, linear (order 1) or nearest (order 0)."""
+    voxel = np.asarray(anatomy.spacing_mm)[[1, 0]]
+    backward = pose.rotation.T[::-1, ::-1]  # the scanner's (y, x) to the patient's
+    matrix = backward * grid.spacing_mm / voxel[:, None]
+    pixel_center = (np.asarray(grid.shape) - 1) / 2
+    shift = backward @ np.asarray(pose.shift_mm)[::-1]
+    offset = (volume_center_mm(anatomy)[::-1] - shift) / voxel - matrix @ pixel_center
+    return ndimage.affine_transform(
+        image, matrix, offset, output_shape=grid.shape, order=order, mode="constant", cval=outside
+    )
+
+
+def metal_in_slice(
+    parts: Sequence[Part], anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
+) -> dict[str, NDArray[np.float32]]:
+    """Share of each pixel's volume in slice ``index`` that each material fills; only materials that are there."""
+    taken = np.zeros(grid.shape, np.float32)
+    metal: dict[str, NDArray[np.float32]] = {}
+    for part in parts:
+        found = _occupancy(part, anatomy, index, pose, grid)
+        if found is None:
+            continue
+        window, filled = found
+        added = np.minimum(filled, 1 - taken[window])
+        taken[window] += added
+        metal.setdefault(part.material, np.zeros(grid.shape, np.float32))[window] += added
+    return metal
+
+
+def _occupancy(
+    part: Part, anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
+) -> tuple[tuple[slice, slice], NDArray[np.float32]] | None:
+    """Rows and columns that a part may meet, and the share of each pixel that it fills; None where it meets none."""
+    low, high = part.shape.bounds_mm()
+    thickness = anatomy.spacing_mm[2]
+    planes = max(SUB_PLANES, math.ceil(thickness / SUB_PLANE_MM))
+    heights = (index - 0.5 + (np.arange(planes) + 0.5) / planes) * thickness
+    heights = heights[(heights > low[2] - grid.spacing_mm) & (heights < high[2] + grid.spacing_mm)]
+    window = _window(low, high, anatomy, pose, grid)
+    if len(heights) == 0 or window is None:
+        return None
+    xy = _patient_points(window, anatomy, pose, grid)
+    filled = np.zeros(xy.shape[:-1])
+    for z in heights:
+        points = np.concatenate([xy, np.full((*xy.shape[:-1], 1), z)], axis=-1)
+        filled += np.clip(0.5 - part.shape.signed_distance(points) / grid.spacing_mm, 0.0, 1.0)
+    if not filled.any():
+        return None
+    return window, (filled / planes).astype(np.float32)
+
+
+def _window(
+    low: FloatArray, high: FloatArray, anatomy: Anatomy, pose: Pose, grid: ImageGrid
+) -> tuple[slice, slice] | None:
+    """Rows and columns of the grid that a box of the patient's frame covers; None where it misses the grid."""
+    corners = np.array([[x, y] for x in (low[0], high[0]) for y in (low[1], high[1])])
+    scanner = (corners - volume_center_mm(anatomy)) @ pose.rotation.T + np.asarray(pose.shift_mm)
+    pixels = scanner[:, ::-1] / grid.spacing_mm + (np.asarray(grid.shape) - 1) / 2
+    first = np.maximum(np.floor(pixels.min(axis=0)).astype(int) - 1, 0)
+    stop = np.minimum(np.ceil(pixels.max(axis=0)).astype(int) + 2, grid.shape)
+    if (first >= stop).any():
+        return None
+    return slice(int(first[0]), int(stop[0])), slice(int(first[1]), int(stop[1]))
+
+
+def _patient_points(window: tuple[slice, slice], anatomy: Anatomy, pose: Pose, grid: ImageGrid) -> FloatArray:
+    """Patient's (x, y) in mm of the pixels of a window, shape (rows, columns, 2)."""
+    rows, columns = (np.arange(s.start, s.stop, dtype=float) for s in window)
+    x = (columns - (grid.shape[1] - 1) / 2) * grid.spacing_mm - pose.shift_mm[0]
+    y = (rows - (grid.shape[0] - 1) / 2) * grid.spacing_mm - pose.shift_mm[1]
+    return np.stack(np.meshgrid(x, y), axis=-1) @ pose.rotation + volume_center_mm(anatomy)

@@ -1,0 +1,232 @@
+import sys
+import types
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from matplotlib.image import imread
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from ctmar.callbacks import EpochLine, FinishWandb, ImagePanels, finish_wandb
+from ctmar.callbacks.image_panels import case_of
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.sample import MARSample, collate
+
+SIZE = 16
+
+
+class IdentityRay:
+    """Stands in for the ray transform: image and sinogram are one."""
+
+    grid = ImageGrid((SIZE, SIZE), 1.0)
+    beam = ParallelBeam(SIZE, SIZE, 1.0)
+
+    def fbp(self, sinogram, filter="ram-lak"):
+        return sinogram * 0.02
+
+
+def single(index: int) -> MARSample:
+    shape = (3, SIZE, SIZE)
+    trace = torch.zeros(shape, dtype=torch.bool)
+    trace[:, 6:10, 6:10] = True
+    clean = torch.full(shape, 1.0 + index)
+    return MARSample(
+        measured=torch.where(trace, clean + 1, clean),
+        clean=clean,
+        metal_trace=trace,
+        metal_path_mm=trace.float(),
+        fills={"li": clean.clone()},
+        reference_hu=torch.zeros(shape),
+        metal_mask=trace & (torch.arange(SIZE) == 8),
+        body_mask=torch.ones(shape, dtype=torch.bool),
+        tissue_labels=torch.zeros(shape, dtype=torch.uint8),
+        mu_water=torch.tensor(0.02),
+        case_id=f"val-{index}",
+        parameters={},
+    )
+
+
+class TinyModule(pl.LightningModule):
+    """Adds one number on the trace."""
+
+    def __init__(self, fail: bool = False) -> None:
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(0.5))
+        self.fail = fail
+        self.completed: list[list[str]] = []
+
+    def complete(self, sample):
+        self.completed.append(sample.case_id)
+        return torch.where(sample.metal_trace, sample.clean + self.shift, sample.measured)
+
+    def training_step(self, batch, index):
+        if self.fail:
+            raise RuntimeError("broken step")
+        loss = self.shift.square()
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=2)
+        return loss
+
+    def validation_step(self, batch, index):
+        self.log("val/loss", self.shift.abs(), batch_size=2)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(tmp_path, callback, module=None, logger=False, max_epochs=2, num_cases=4):
+    loader = DataLoader([single(i) for i in range(num_cases)], batch_size=2, collate_fn=collate)
+    trainer = pl.Trainer(
+        max_epochs=max_epochs,
+        callbacks=[callback],
+        logger=logger,
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=1,
+    )
+    module = module or TinyModule()
+    trainer.fit(module, loader, loader)
+    return module
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # Lightning 2.6 with torch 2.13.
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*is deprecated:FutureWarning"),
+]
+
+
+def test_a_case_of_a_batch_is_a_batch_of_one():
+    batch = collate([single(0), single(1)])
+    case = case_of(batch, 1)
+    assert case.case_id == ["val-1"] and case.measured.shape == (1, 3, SIZE, SIZE)
+    assert torch.equal(case.clean[0], batch.clean[1]) and not torch.equal(case.clean[0], batch.clean[0])
+    assert torch.equal(case.fills["li"][0], batch.fills["li"][1]) and case.mu_water.shape == (1,)
+
+
+def test_panels_are_saved_beside_a_csv_log(tmp_path):
+    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=3), logger=CSVLogger(tmp_path), max_epochs=1)
+    names = sorted(p.name for p in (tmp_path / "panels").iterdir())
+    assert names == [f"epoch0000-val-{i}.png" for i in range(3)]
+    assert imread(tmp_path / "panels" / names[0]).shape[1] > 500
+
+
+def test_panels_come_every_nth_epoch_and_never_from_the_sanity_check(tmp_path):
+    panels = ImagePanels(IdentityRay(), every_n_epochs=2, num_cases=1, folder=tmp_path / "here")
+    module = fit(tmp_path, panels, max_epochs=3)
+    assert [p.name for p in (tmp_path / "here").iterdir()] == ["epoch0001-val-0.png"]
+    assert module.completed == [["val-0"]]
+
+
+def test_without_a_logger_or_folder_nothing_is_written(tmp_path):
+    module = fit(tmp_path, ImagePanels(IdentityRay()))
+    assert list(tmp_path.iterdir()) == [] and module.completed == []
+
+
+def test_tensorboard_gets_images_against_the_epoch(tmp_path, monkeypatch):
+    calls = []
+    logger = TensorBoardLogger(tmp_path)
+    monkeypatch.setattr(
+        logger.experiment,
+        "add_image",
+        lambda tag, rgb, step, dataformats: calls.append((tag, rgb.shape[2], step)),
+    )
+    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=1), logger=logger)
+    assert calls == [("val/val-0", 3, 0), ("val/val-0", 3, 1)]
+    assert not (tmp_path / "panels").exists()
+
+
+def test_a_module_that_cannot_complete_is_an_error(tmp_path):
+    class Mute(TinyModule):
+        complete = None
+
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        fit(tmp_path, ImagePanels(IdentityRay(), folder=tmp_path), Mute())
+
+
+def test_numbers_below_one_are_refused():
+    with pytest.raises(CtmarError, match="must be positive, got 0 and 2"):
+        ImagePanels(IdentityRay(), every_n_epochs=0)
+    with pytest.raises(CtmarError, match="every_n_epochs must be a positive whole number, got 0"):
+        EpochLine(every_n_epochs=0)
+
+
+def test_each_epoch_gets_one_line_with_its_own_losses(tmp_path, capsys):
+    fit(tmp_path, EpochLine(metrics=("train/loss", "val/loss", "val/absent")))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2
+    # Two steps an epoch, each shrinking the shift by a fifth: 0.5, 0.4 | 0.32 at validation.
+    assert lines[0].split()[:6] == ["epoch", "1/2", "train/loss", "0.205", "val/loss", "0.32"]
+    assert lines[1].split()[1] == "2/2" and "absent" not in lines[1] and lines[1].endswith(" s")
+
+
+def test_lines_can_be_rarer(tmp_path, capsys):
+    fit(tmp_path, EpochLine(every_n_epochs=2), max_epochs=3)
+    assert [line[:9] for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")] == [
+        "epoch 2/3"
+    ]
+
+
+@pytest.fixture
+def fake_wandb(monkeypatch):
+    module = types.ModuleType("wandb")
+    module.run, module.codes = object(), []
+
+    def finish(exit_code=0):
+        module.codes.append(exit_code)
+        module.run = None
+
+    module.finish = finish
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module
+
+
+def test_an_active_wandb_run_is_ended_once(fake_wandb):
+    assert finish_wandb() and fake_wandb.codes == [0]
+    assert not finish_wandb() and fake_wandb.codes == [0]
+
+
+def test_wandb_is_not_imported_to_be_ended(monkeypatch):
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert not finish_wandb()
+    assert "wandb" not in sys.modules
+
+
+def test_the_run_ends_after_the_stage_asked_for(tmp_path, fake_wandb):
+    fit(tmp_path, FinishWandb(after="test"), max_epochs=1)
+    assert fake_wandb.codes == []
+    fit(tmp_path, FinishWandb(after="fit"), max_epochs=1)
+    assert fake_wandb.codes == [0]
+
+
+def test_a_failed_run_ends_as_failed(tmp_path, fake_wandb):
+    with pytest.raises(RuntimeError, match="broken step"):
+        fit(tmp_path, FinishWandb(), TinyModule(fail=True))
+    assert fake_wandb.codes == [1]
+
+
+def test_an_unknown_stage_is_refused():
+    with pytest.raises(CtmarError, match="after must be one of fit, validate, test, predict, got 'train'"):
+        FinishWandb(after="train")
+
+
+def test_wandb_gets_images_against_the_epoch(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="the wandb logger is optional")
+    from pytorch_lightning.loggers import WandbLogger
+
+    logged = []
+    experiment = types.SimpleNamespace(log=logged.append)
+    monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: experiment))
+    monkeypatch.setattr(WandbLogger, "log_metrics", lambda *args, **kwargs: None)
+    monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda *args, **kwargs: None)
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=2), logger=logger, max_epochs=1)
+    (entry,) = logged
+    assert entry["epoch"] == 0 and all(isinstance(image, wandb.Image) for image in entry["val/panels"])
+    assert len(entry["val/panels"]) == 2
+    assert np.asarray(entry["val/panels"][0].image).ndim == 3

@@ -1,0 +1,210 @@
+"""The U-Net model: composition, start, training, checkpoint, errors."""
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ctmar.errors import CtmarError
+from ctmar.geometry import ParallelBeam
+from ctmar.losses import trace_mse
+from ctmar.models.completion import UNetCompletion, cosine_factor
+from ctmar.sample import MARSample
+
+TINY = {"channels": [8, 16], "wrap_views": 8}
+
+
+class Constant(nn.Module):
+    """Stands in for the network and returns one value everywhere."""
+
+    def __init__(self, value: float, slices: int = 1) -> None:
+        super().__init__()
+        self.value, self.slices = value, slices
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(inputs), self.slices, *inputs.shape[-2:]), self.value)
+
+
+def trainer(tmp_path, **options) -> pl.Trainer:
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return pl.Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        devices=1,
+        **{**quiet, "enable_checkpointing": False, **options},
+    )
+
+
+def loader(*samples: MARSample) -> DataLoader:
+    return DataLoader(list(samples), batch_size=None)
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf")])
+def test_network_output_stays_on_the_trace(make_sample, value: float) -> None:
+    sample = make_sample()
+    model = UNetCompletion(**TINY)
+    model.generator = Constant(value)
+    completed = model.complete(sample)
+    trace = sample.metal_trace
+    assert torch.equal(completed[~trace], sample.measured[~trace])
+    expected = (sample.fills["nmar"] + value)[trace]
+    assert torch.equal(completed[trace].nan_to_num(), expected.nan_to_num())
+
+
+@pytest.mark.parametrize("fill", ["zero", "li", "nmar"])
+@pytest.mark.parametrize("slices", [1, 3])
+def test_untrained_model_equals_its_fill(make_sample, fill: str, slices: int) -> None:
+    sample = make_sample(slices=slices)
+    completed = UNetCompletion(fill=fill, slices=slices, **TINY).complete(sample)
+    expected = sample.fills.get(fill, torch.where(sample.metal_trace, 0.0, sample.measured))
+    assert torch.equal(completed, expected)
+
+
+def test_2d_model_completes_the_centre_of_three_slices(make_sample) -> None:
+    sample = make_sample(slices=3)
+    completed = UNetCompletion(**TINY).complete(sample)
+    assert torch.equal(completed, sample.center().fills["nmar"])
+
+
+def test_three_slice_model_needs_three(make_sample) -> None:
+    with pytest.raises(CtmarError, match="slices=3 needs a sample of that many slices, got 1"):
+        UNetCompletion(slices=3, **TINY).complete(make_sample())
+
+
+@pytest.mark.parametrize(("views", "bins"), [(30, 367), (45, 729)])
+def test_odd_sizes_pass(make_sample, views: int, bins: int) -> None:
+    sample = make_sample(batch=1, views=views, bins=bins)
+    model = UNetCompletion(channels=[8, 8, 16, 16], wrap_views=16)
+    nn.init.normal_(model.generator.net.head.weight)
+    completed = model.complete(sample)
+    assert completed.shape == sample.measured.shape
+    assert torch.equal(completed[~sample.metal_trace], sample.measured[~sample.metal_trace])
+
+
+@pytest.mark.parametrize("loss_domain", ["sinogram", "ramp"])
+def test_two_cases_can_be_overfitted(make_sample, tmp_path, loss_domain: str) -> None:
+    pl.seed_everything(0, verbose=False)
+    sample = make_sample()
+    model = UNetCompletion(learning_rate=1e-2, loss_domain=loss_domain, **TINY)
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(trace_mse(model.complete(sample), sample.clean, sample.metal_trace))
+
+    before = loss()
+    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80))
+    assert loss() < before / 10
+
+
+def test_validation_logs_the_pooled_error_of_model_and_fill(make_sample, tmp_path) -> None:
+    small, large = make_sample(batch=1, seed=1), make_sample(batch=3, seed=2)
+    model = UNetCompletion(**TINY)
+    (logged,) = trainer(tmp_path).validate(model, loader(small, large), verbose=False)
+    errors = torch.cat([(s.fills["nmar"] - s.clean)[s.metal_trace] for s in (small, large)])
+    rmse = float(errors.square().mean().sqrt())
+    assert logged["val/rmse_fill"] == pytest.approx(rmse, rel=1e-4)
+    assert logged["val/rmse_trace"] == pytest.approx(rmse, rel=1e-4)
+    assert logged["val/loss"] == pytest.approx(rmse**2, rel=1e-4)
+
+
+def test_checkpoint_loads_with_weights_only_and_completes_the_same(make_sample, tmp_path) -> None:
+    sample = make_sample()
+    model = UNetCompletion(inputs=("measured", "trace"), **TINY)
+    run = trainer(tmp_path, max_epochs=1)
+    run.fit(model, loader(sample, sample))
+    run.save_checkpoint(tmp_path / "model.ckpt")
+    state = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    assert state["hyper_parameters"]["inputs"] == ["measured", "trace"]
+    rebuilt = UNetCompletion(**state["hyper_parameters"])
+    assert not torch.equal(rebuilt.complete(sample), model.complete(sample))
+    rebuilt.load_state_dict(state["state_dict"])
+    assert torch.equal(rebuilt.complete(sample), model.complete(sample))
+
+
+def test_resumed_run_equals_an_unbroken_one(make_sample, tmp_path) -> None:
+    samples = [make_sample(seed=seed) for seed in range(3)]
+    options = {**TINY, "augment_mirror": True, "augment_rotate_views": 10, "scheduler": "none"}
+
+    def fit(epochs: int, checkpoint=None) -> tuple[UNetCompletion, pl.Trainer]:
+        pl.seed_everything(0, verbose=False)
+        model, run = UNetCompletion(**options), trainer(tmp_path, max_epochs=epochs)
+        run.fit(model, loader(*samples), ckpt_path=checkpoint, weights_only=True)
+        return model, run
+
+    whole, _ = fit(2)
+    _, first = fit(1)
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = fit(2, tmp_path / "half.ckpt")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_augmentation_differs_between_batches_and_epochs_but_not_between_runs(make_sample) -> None:
+    sample = make_sample()
+    model = UNetCompletion(augment_rotate_views=20, **TINY)
+    first, second = (model.training_sample(sample, i).measured for i in (0, 1))
+    assert torch.equal(model.training_sample(sample, 0).measured, first)
+    assert not torch.equal(first, second)
+
+
+def test_gradient_is_clipped_inside_the_model(make_sample, tmp_path) -> None:
+    sample = make_sample()
+    model = UNetCompletion(clip=1e-4, learning_rate=1.0, scheduler="none", **TINY)
+    norms = []
+
+    def note(optimizer, *_) -> None:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.stack([g.norm() for g in grads]).norm()))
+
+    model.on_before_optimizer_step = note  # before clipping
+    original = model.configure_gradient_clipping
+
+    def clipped(optimizer, **rest) -> None:
+        original(optimizer, **rest)
+        note(optimizer)
+
+    model.configure_gradient_clipping = clipped
+    trainer(tmp_path, max_steps=1).fit(model, loader(sample))
+    before, after = norms
+    assert before > 1e-3
+    assert after == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_beam_that_does_not_wrap_is_refused_unless_nothing_relies_on_it() -> None:
+    shifted = ParallelBeam(48, 65, 1.0, det_offset_mm=0.25)
+    with pytest.raises(CtmarError, match="wrap_views needs uniform views over π and a centred detector"):
+        UNetCompletion(**TINY).check_beam(shifted)
+    with pytest.raises(CtmarError, match="wrap_views must be at most the 4 views, got 8"):
+        UNetCompletion(**TINY).check_beam(ParallelBeam(4, 65, 1.0))
+    UNetCompletion(channels=[8, 16], wrap_views=0).check_beam(shifted)
+    UNetCompletion(**TINY).check_beam(ParallelBeam(48, 65, 1.0))
+
+
+def test_cosine_warms_up_and_comes_down() -> None:
+    factors = [cosine_factor(step, 1000) for step in range(1000)]
+    assert factors[0] < 0.03
+    assert max(factors) > 0.98
+    assert factors[-1] == pytest.approx(0.01, abs=1e-4)
+
+
+def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
+    with pytest.raises(CtmarError, match="scheduler=cosine needs trainer.max_epochs or max_steps"):
+        trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), loader(make_sample()))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slices": 2}, "slices must be one of 1, 3, got 2"),
+        ({"loss_domain": "image"}, "loss_domain must be one of sinogram, ramp, got 'image'"),
+        ({"scheduler": "step"}, "scheduler must be one of cosine, none, got 'step'"),
+        ({"sinogram_scale": 0.0}, "sinogram_scale must be positive, got 0.0"),
+        ({"clip": -1.0}, "clip must be 0 or more, got -1.0"),
+        ({"wrap_views": -1}, "wrap_views must be 0 or more, got -1"),
+        ({"channels": [nn.Identity(), 8]}, "channels must be a number, a string or a list of them"),
+    ],
+)
+def test_bad_options_are_named(options: dict, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        UNetCompletion(**options)

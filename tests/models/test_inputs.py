@@ -1,0 +1,66 @@
+"""Network inputs by name."""
+
+import pytest
+import torch
+
+from ctmar.errors import CtmarError
+from ctmar.models.inputs import INPUTS, build_inputs, check_inputs, fill_sinogram
+
+
+def test_channels_follow_the_names_and_scales(make_sample) -> None:
+    sample = make_sample()
+    names = ["path", "measured", "difference", "trace", "fill"]
+    path, measured, difference, trace, fill = build_inputs(sample, names, "li", 4.0, 50.0).unbind(1)
+    off = ~sample.metal_trace[:, 0]
+    assert torch.equal(path, sample.metal_path_mm[:, 0] / 50)
+    assert torch.equal(measured, sample.measured[:, 0] / 4)
+    assert torch.equal(fill, sample.fills["li"][:, 0] / 4)
+    assert torch.equal(trace, sample.metal_trace[:, 0].float())
+    assert torch.count_nonzero(difference[off]) == 0
+    assert difference[~off].abs().min() > 0
+
+
+def test_slices_of_a_name_stand_together(make_sample) -> None:
+    sample = make_sample(slices=3)
+    inputs = build_inputs(sample, ["measured", "trace"], "nmar", 2.0, 50.0)
+    assert inputs.shape == (2, 6, 48, 65)
+    assert torch.equal(inputs[:, :3], sample.measured / 2)
+    assert torch.equal(inputs[:, 3:], sample.metal_trace.float())
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_name_gives_finite_channels_and_writes_nothing(make_sample, name: str) -> None:
+    sample = make_sample()
+    before = [field.clone() for field in (sample.measured, sample.fills["li"], sample.fills["nmar"])]
+    assert torch.isfinite(build_inputs(sample, [name], "nmar", 4.0, 50.0)).all()
+    after = (sample.measured, sample.fills["li"], sample.fills["nmar"])
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_zeroed_hides_what_lies_behind_the_metal(make_sample) -> None:
+    sample = make_sample()
+    changed = sample._replace(measured=sample.measured + 7 * sample.metal_trace)
+    zeroed = [build_inputs(s, ["measured_zeroed"], "zero", 4.0, 50.0) for s in (sample, changed)]
+    kept = [build_inputs(s, ["measured"], "zero", 4.0, 50.0) for s in (sample, changed)]
+    assert torch.equal(*zeroed)
+    assert not torch.equal(*kept)
+
+
+def test_missing_fill_is_named(make_sample) -> None:
+    sample = make_sample()._replace(fills={"li": make_sample().measured})
+    with pytest.raises(CtmarError, match=r"must hold the fill 'nmar', got \['li'\]"):
+        fill_sinogram(sample, "nmar")
+
+
+@pytest.mark.parametrize(
+    ("names", "fill", "message"),
+    [
+        (["measured", "mask"], "li", "inputs must be from measured, .*difference, got mask"),
+        ([], "li", "inputs must be from .*got none"),
+        (["trace", "trace"], "li", "inputs must not repeat"),
+        (["trace"], "cubic", "fill must be one of zero, li, nmar, got 'cubic'"),
+    ],
+)
+def test_bad_names_are_listed(names: list, fill: str, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        check_inputs(names, fill)

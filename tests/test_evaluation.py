@@ -1,0 +1,248 @@
+import csv
+import json
+import math
+
+import pytest
+import torch
+
+from ctmar.errors import CtmarError
+from ctmar.evaluation import METRICS, evaluate, evaluate_case, find_materials, format_table
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.sample import MARSample
+
+MU_WATER = 0.02
+SIZE = 24
+
+
+class IdentityRay:
+    """Stands in for the ray transform: image and sinogram are one, so that errors can be worked by hand."""
+
+    grid = ImageGrid((SIZE, SIZE), 1.0)
+    beam = ParallelBeam(SIZE, SIZE, 1.0)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple[int, ...], str]] = []
+
+    def fbp(self, sinogram, filter="ram-lak"):
+        self.calls.append((tuple(sinogram.shape), filter))
+        return sinogram * MU_WATER  # line integral 1 is water, 0 HU; 0.001 is 1 HU
+
+
+def make_sample(index: int = 0, slices: int = 1, metal: bool = True, batch: int = 1) -> MARSample:
+    """Water with a piece of metal; the trace is a wider square around it; measured is 500 HU too high on it."""
+    shape = (batch, slices, SIZE, SIZE)
+    clean = torch.ones(shape)
+    trace, mask = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+    trace[..., 8:16, 8:16] = metal
+    mask[..., 11:13, 11:13] = metal
+    measured = torch.where(trace, clean + 0.5, clean)
+    return MARSample(
+        measured=measured,
+        clean=clean,
+        metal_trace=trace,
+        metal_path_mm=trace.float(),
+        fills={"li": torch.where(trace, clean + 0.1, measured)},
+        reference_hu=torch.zeros(shape),
+        metal_mask=mask,
+        body_mask=torch.ones(shape, dtype=torch.bool),
+        tissue_labels=torch.zeros(shape, dtype=torch.uint8),
+        mu_water=torch.full((batch,), MU_WATER),
+        case_id=[f"test-{index + i}" for i in range(batch)],
+        parameters=[{"hardware": [{"material": "Ti-6Al-4V"}, {"rod": {"material": "CoCrMo"}}]}] * batch,
+    )
+
+
+METHODS = {"uncorrected": lambda s: s.measured, "li": lambda s: s.fills["li"], "model": lambda s: s.clean}
+
+
+def read_rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def run(tmp_path, samples, methods=METHODS, **options):
+    return evaluate(methods, samples, IdentityRay(), tmp_path, progress=False, **{"num_panels": 0} | options)
+
+
+def test_summary_has_the_promised_schema(tmp_path):
+    summary = run(tmp_path, [make_sample(0), make_sample(1)])
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored == summary
+    assert stored["schema"] == 1 and stored["num_cases"] == 2
+    assert stored["off_trace_max_abs_change"] == 0.0
+    assert list(stored["methods"]) == ["uncorrected", "li", "model", "clean"]
+    for metrics in stored["methods"].values():
+        assert tuple(metrics) == METRICS
+        assert all(set(figures) == {"mean", "std", "median", "n"} for figures in metrics.values())
+
+
+def test_errors_worked_by_hand(tmp_path):
+    methods = run(tmp_path, [make_sample()])["methods"]
+    # 64 pixels of trace, 4 of them metal; 576 - 4 pixels of body are scored.
+    assert methods["uncorrected"]["rmse_hu_body"]["mean"] == pytest.approx(
+        500 * math.sqrt(60 / 572), rel=1e-5
+    )
+    assert methods["li"]["rmse_hu_body"]["mean"] == pytest.approx(100 * math.sqrt(60 / 572), rel=1e-5)
+    assert methods["li"]["rmse_sinogram_trace"]["mean"] == pytest.approx(0.1, rel=1e-5)
+    assert methods["uncorrected"]["bias_hu_near"]["mean"] > 0
+    assert methods["model"]["rmse_hu_near"]["mean"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_spread_is_that_of_the_cases(tmp_path):
+    scale = {"test-0": 0.1, "test-1": 0.2, "test-2": 0.6}
+    methods = {"model": lambda s: torch.where(s.metal_trace, s.clean + scale[s.case_id[0]], s.measured)}
+    summary = run(tmp_path, [make_sample(i) for i in range(3)], methods)
+    figures = summary["methods"]["model"]["rmse_sinogram_trace"]
+    assert figures["mean"] == pytest.approx(0.3, rel=1e-5)
+    assert figures["median"] == pytest.approx(0.2, rel=1e-5)
+    assert figures["std"] == pytest.approx(math.sqrt((0.04 + 0.01 + 0.09) / 3), rel=1e-5)
+    assert figures["n"] == 3
+
+
+def test_a_change_off_the_trace_is_reported_for_its_method_and_case(tmp_path):
+    def leaky(sample):
+        completed = sample.clean.clone()
+        completed[0, 0, 0, 0] += 0.25 if sample.case_id == ["test-1"] else 0.0
+        return completed
+
+    summary = run(tmp_path, [make_sample(0), make_sample(1)], {"li": METHODS["li"], "model": leaky})
+    assert summary["off_trace_max_abs_change"] == 0.25
+    rows = read_rows(tmp_path / "cases.csv")
+    changed = {(r["case_id"], r["method"]) for r in rows if float(r["off_trace_max_abs_change"]) > 0}
+    assert changed == {("test-1", "model")}
+
+
+def test_a_change_in_a_side_slice_counts_too(tmp_path):
+    def leaky(sample):
+        completed = sample.clean.clone()
+        completed[0, 2, 0, 0] += 0.5
+        return completed
+
+    assert run(tmp_path, [make_sample(slices=3)], {"model": leaky})["off_trace_max_abs_change"] == 0.5
+
+
+def test_the_centre_slice_alone_is_scored():
+    sample = make_sample(slices=3)
+    side = sample.clean.clone()
+    side[:, 0] += 1.0
+    center = sample.clean.clone()
+    center[:, 1] += 1.0
+    methods = {"side": lambda s: side, "center": lambda s: center}
+    result = evaluate_case(methods, sample, IdentityRay())
+    errors = {row["method"]: row["rmse_hu_body"] for row in result.rows}
+    assert errors["side"] == pytest.approx(0.0, abs=1e-3) and errors["center"] == pytest.approx(
+        1000.0, rel=1e-5
+    )
+
+
+def test_all_methods_of_a_case_are_reconstructed_in_one_call_with_the_filter_asked_for():
+    ray = IdentityRay()
+    evaluate_case(METHODS, make_sample(slices=3), ray, filter="hann")
+    assert ray.calls == [((4, 1, SIZE, SIZE), "hann")]
+
+
+def test_cases_have_one_row_a_method_with_what_is_in_them(tmp_path):
+    run(tmp_path, [make_sample(0), make_sample(1)])
+    rows = read_rows(tmp_path / "cases.csv")
+    names = ["uncorrected", "li", "model", "clean"]
+    assert [(r["case_id"], r["method"]) for r in rows] == [(f"test-{i}", n) for i in range(2) for n in names]
+    assert all(r["materials"] == "CoCrMo+Ti-6Al-4V" and float(r["metal_area_mm2"]) == 4.0 for r in rows)
+    assert set(METRICS) < set(rows[0])
+
+
+def test_cases_without_metal_are_listed_and_leave_the_near_figures_alone(tmp_path):
+    with_metal = run(tmp_path / "a", [make_sample(0)])
+    both = run(tmp_path / "b", [make_sample(0), make_sample(1, metal=False)])
+    assert both["cases_without_near_region"] == ["test-1"] and both["num_cases"] == 2
+    near = both["methods"]["li"]["rmse_hu_near"]
+    assert near["n"] == 1 and near["mean"] == with_metal["methods"]["li"]["rmse_hu_near"]["mean"]
+    assert "no pixel near metal in: test-1" in format_table(both)
+    rows = read_rows(tmp_path / "b" / "cases.csv")
+    assert {r["rmse_hu_near"] for r in rows if r["case_id"] == "test-1"} == {"nan"}
+
+
+def test_nothing_to_measure_and_infinity_are_null_in_valid_json(tmp_path):
+    run(tmp_path, [make_sample(metal=False)])
+
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    text = (tmp_path / "summary.json").read_text()
+    metrics = json.loads(text, parse_constant=refuse)["methods"]["li"]
+    assert metrics["rmse_hu_near"] == {"mean": None, "std": None, "median": None, "n": 0}
+    assert metrics["psnr_indudonet"] == {"mean": None, "std": None, "median": None, "n": 1}  # equal images
+    assert metrics["rmse_sinogram_trace"]["n"] == 0
+
+
+def test_a_completion_that_is_not_finite_stops_before_anything_is_written(tmp_path):
+    def spoiled(sample):
+        completed = sample.clean.clone()
+        if sample.case_id == ["test-1"]:
+            completed[0, 0, 9, 9:11] = torch.nan
+        return completed
+
+    folder = tmp_path / "evaluation"
+    with pytest.raises(CtmarError, match="'model' must return finite line integrals, got 2 others in test-1"):
+        evaluate({"model": spoiled}, [make_sample(0), make_sample(1)], IdentityRay(), folder, progress=False)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("take", [lambda p: p[0], lambda p: p.squeeze(), lambda p: p[:, :1]])
+def test_a_completion_of_another_shape_is_refused(tmp_path, take):
+    with pytest.raises(CtmarError, match=r"shape \(1, 3, 24, 24\), got"):
+        run(tmp_path, [make_sample(slices=3)], {"model": lambda s: take(s.clean)})
+
+
+def test_batches_no_cases_and_the_name_clean_are_refused(tmp_path):
+    with pytest.raises(CtmarError, match="batches of one case, got 2"):
+        run(tmp_path, [make_sample(batch=2)])
+    with pytest.raises(CtmarError, match="at least one case, got none"):
+        run(tmp_path, [])
+    with pytest.raises(CtmarError, match="must not be named 'clean'"):
+        run(tmp_path, [make_sample()], {"clean": METHODS["li"]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_panels_are_drawn_for_the_first_cases_only(tmp_path):
+    run(tmp_path, [make_sample(i) for i in range(3)], num_panels=1)
+    assert sorted(p.name for p in (tmp_path / "panels").iterdir()) == ["test-0-sinograms.png", "test-0.png"]
+
+
+def test_no_part_of_a_file_is_left(tmp_path):
+    run(tmp_path, [make_sample()])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.csv", "summary.json"]
+
+
+def test_cases_may_come_one_by_one_and_methods_get_no_gradients(tmp_path):
+    weight = torch.tensor(1.0, requires_grad=True)
+    summary = run(tmp_path, (make_sample(i) for i in range(2)), {"model": lambda s: s.clean * weight})
+    assert summary["num_cases"] == 2
+
+
+def test_progress_goes_to_standard_error(tmp_path, capsys):
+    evaluate(METHODS, [make_sample()], IdentityRay(), tmp_path, num_panels=0)
+    captured = capsys.readouterr()
+    assert "evaluation: case 1 of 1" in captured.err and captured.out == ""
+
+
+def test_table_gives_ratios_to_uncorrected(tmp_path):
+    table = format_table(run(tmp_path, [make_sample(0), make_sample(1)])).splitlines()
+    assert table[0].split()[:2] == ["method", "near"]
+    ratio = {line.split()[0]: line.split()[5] for line in table[2:6]}
+    assert (ratio["uncorrected"], ratio["li"]) == ("1.000", "0.200")
+    assert "2 cases" in table[-1] and "off the trace 0" in table[-1]
+
+
+def test_table_without_uncorrected_has_no_ratio(tmp_path):
+    table = format_table(run(tmp_path, [make_sample()], {"li": METHODS["li"]})).splitlines()
+    assert table[2].split()[5] == "-"
+
+
+def test_materials_are_found_at_any_depth():
+    parameters = {
+        "a": [{"material": "Ti"}],
+        "materials": {"rod": "Co", "set": ["W"]},
+        "name": "steel",
+        "n": 3,
+    }
+    assert find_materials(parameters) == {"Ti", "Co", "W"}
+    assert find_materials({}) == set()

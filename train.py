@@ -1,0 +1,8 @@
+"""Trains and evaluates a completion: ``python train.py model=cgan data=realistic``; ``--help`` lists the rest."""
+
+import sys
+
+from ctmar.runs.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main("train"))
