@@ -75,6 +75,7 @@ def evaluate(
     samples: Iterable[MARSample],
     ray: RayTransform,
     folder: Path,
+    *,
     filter: str = "ram-lak",
     num_panels: int = 6,
     progress: bool = True,
@@ -165,7 +166,8 @@ def _complete(name: str, method: Method, sample: MARSample) -> Tensor:
     case, expected = sample.case_id[0], tuple(sample.measured.shape)
     if tuple(completed.shape) != expected:
         raise CtmarError(
-            f"method {name!r} must return a sinogram of shape {expected}, got {tuple(completed.shape)} in {case}"
+            f"method {name!r} must return a sinogram of shape {expected}, "
+            f"got {tuple(completed.shape)} in {case}"
         )
     wrong = int((~torch.isfinite(completed)).sum())
     if wrong:

@@ -85,6 +85,10 @@ def ramp_weight(length: int, device: torch.device | None = None) -> Tensor:
 
     Args:
         length: Even number of samples of the padded detector.
+        device: Where the result lies.
+
+    Returns:
+        ``length / 2 + 1`` weights, the last one for the Nyquist frequency.
     """
     if length < 2 or length % 2:
         raise CtmarError(f"length must be an even number of samples, got {length}")
@@ -100,8 +104,8 @@ def trace_ramp_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: flo
     """The error of :func:`trace_mse` weighted by the ramp filter: the image's error, by Parseval.
 
     FBP filters with the ramp ``|ω|`` and backprojects, and for a consistent error sinogram the squared
-    norm of the image is ``∫∫ |ω| |E(θ, ω)|² dω dθ``: so the error is filtered along the detector by ``sqrt|ω|``
-    before it is squared, ``mean(|F⁻¹(sqrt|ω| F(e))|²)``, which is computed in the frequency domain.
+    norm of the image is ``∫∫ |ω| |E(θ, ω)|² dω dθ``: so the error is filtered along the detector by
+    ``sqrt|ω|`` before it is squared, ``mean(|F⁻¹(sqrt|ω| F(e))|²)``, computed in the frequency domain.
     White errors cost what they cost in :func:`trace_mse`; slow ones along the detector cost less.
 
     Args:

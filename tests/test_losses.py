@@ -71,7 +71,7 @@ def test_only_the_non_saturating_generator_learns_from_a_sure_discriminator() ->
 
 
 def test_unknown_game_is_named() -> None:
-    with pytest.raises(CtmarError, match="adversarial must be one of minimax, .*got 'wasserstein'"):
+    with pytest.raises(CtmarError, match=r"adversarial must be one of minimax, .*got 'wasserstein'"):
         generator_loss(ZERO, "wasserstein")
 
 

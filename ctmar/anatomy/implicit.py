@@ -136,7 +136,7 @@ class Canvas:
         """Blend ``hu`` in where ``distance`` is negative; ``label`` None leaves the labels."""
         share = coverage(distance, self.width)
         part = self.hu[box]
-        part += share * (np.float32(hu) - part if np.isscalar(hu) else hu - part)
+        part += share * (np.asarray(hu, np.float32) - part)
         if label is not None:
             self.labels[box][distance < 0] = label
 

@@ -11,6 +11,8 @@ import numpy as np
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.implicit import Canvas, Frame, Grid
 from ctmar.anatomy.morphometry import LEVELS, VertebraSize, sample_angles, sample_sizes
+from ctmar.anatomy.organs import lung_distance, paint_lungs, paint_organs, paint_vessels
+from ctmar.anatomy.ribs import paint_ribs
 from ctmar.anatomy.spine import (
     SpinePath,
     canal_distance,
@@ -23,13 +25,8 @@ from ctmar.anatomy.spine import (
 from ctmar.anatomy.torso import (
     Noise,
     Trunk,
-    lung_distance,
     outline,
     paint_back_muscles,
-    paint_lungs,
-    paint_organs,
-    paint_ribs,
-    paint_vessels,
     paint_wall,
     sample_trunk,
     unit_noise,

@@ -109,8 +109,8 @@ def paint_canal(
     grid, inside = canvas.grid, canal[box]
     u, v = _canal_axes(grid, box, path)
     flavum = np.maximum(inside - 3.0, -inside)
-    canvas.paint(box, np.maximum(flavum, 2.0 - v), LIGAMENT_HU)
-    canvas.paint(box, inside, EPIDURAL_FAT_HU)
+    canvas.paint(box, np.maximum(flavum, 2.0 - v), LIGAMENT_HU, 0)
+    canvas.paint(box, inside, EPIDURAL_FAT_HU, 0)
     sac = ellipse(u, v + np.float32(0.8), (8.2, 6.2))
     canvas.paint(box, np.maximum(sac, inside + 0.8), CSF_HU)
     _, _, z = grid.axes(box)
@@ -132,7 +132,7 @@ def paint_discs(canvas: Canvas, frames: list[Frame], sizes: tuple[VertebraSize, 
         u, v, w = canvas.grid.local(box, middle)
         side = body_outline(u, v, size, 0.99)
         flat = smooth_max(side, np.abs(w) - np.float32(size.disc_below / 2 + 2.5), 2.0)
-        canvas.paint(box, flat, DISC_HU + (ANNULUS_HU - DISC_HU) * np.clip(1 + side / 7, 0, 1))
+        canvas.paint(box, flat, DISC_HU + (ANNULUS_HU - DISC_HU) * np.clip(1 + side / 7, 0, 1), 0)
 
 
 def paint_vertebrae(

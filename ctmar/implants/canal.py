@@ -1,4 +1,4 @@
-"""The spinal canal from a label map: what no screw may enter, and the line that gives each vertebra its axis."""
+"""The spinal canal from a label map: no screw may enter it, and its line gives each vertebra an axis."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,12 @@ from ctmar.anatomy.labels import CORD, VERTEBRAE
 from ctmar.implants.shapes import FloatArray
 
 CORD_MARGIN_MM = 2.5
-"""Canal around the cord where no ring of bone closes it: half the difference of a canal of 15 to 16 mm and a cord
-of about 10 mm in height."""
+"""Canal around the cord where no ring of bone closes it: half the difference between
+a canal of 15 to 16 mm and a cord of about 10 mm in height."""
+
+
+OPEN_RING_MM = 5.0
+"""How far the cavity goes on above and below the slices in which the ring is closed."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,23 @@ def find_canal(anatomy: Anatomy) -> Canal:
     window = _window(bone | cord, anatomy.spacing_mm)
     if window is None:
         return Canal(mask, anatomy.spacing_mm)
-    inside, cropped = mask[:, window[0], window[1]], bone[:, window[0], window[1]]
+    inside, ring = mask[:, window[0], window[1]], bone[:, window[0], window[1]]
+    for k in np.flatnonzero(ring.any(axis=(1, 2))):
+        inside[k] = _cavity(ring[k], anatomy.spacing_mm)
+    span = 2 * round(OPEN_RING_MM / anatomy.spacing_mm[2]) + 1
+    inside |= ndimage.maximum_filter1d(inside, span, axis=0)
     margin = _disc(CORD_MARGIN_MM, anatomy.spacing_mm)
-    for k in range(len(mask)):
-        ring, inner = cropped[k], cord[k, window[0], window[1]]
-        cavity = _cavity(ring, anatomy.spacing_mm) if ring.any() else ring
-        if inner.any():
-            cavity = cavity | ndimage.binary_dilation(inner, margin)
-        inside[k] = cavity & ~ring
+    inside |= ndimage.binary_dilation(cord[:, window[0], window[1]], margin[None])
+    inside &= ~ring
     return Canal(mask, anatomy.spacing_mm)
 
 
 def _window(voxels: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> tuple[slice, slice] | None:
     """In-plane box around ``voxels`` with 10 mm to spare."""
     flat = voxels.any(axis=0)
-    if not flat.any():
+    rows, columns = (np.unique(where) for where in np.nonzero(flat))
+    if len(rows) == 0:
         return None
-    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     pad_y, pad_x = int(10 / spacing_mm[1]) + 1, int(10 / spacing_mm[0]) + 1
     return (
         slice(max(int(rows[0]) - pad_y, 0), int(rows[-1]) + pad_y + 1),
@@ -81,7 +85,7 @@ def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> NDArray[n
 
 
 def _cavity(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """The hole of canal size (60 to 700 mm²) in a slice's ring of bone; small gaps in the ring are closed first."""
+    """The hole of canal size (60 to 700 mm²) in a slice's ring of bone, its small gaps closed first."""
     ring = ndimage.binary_closing(np.pad(bone, 4), _disc(1.5, spacing_mm))[4:-4, 4:-4] | bone
     holes, count = ndimage.label(ndimage.binary_fill_holes(ring) & ~ring)
     if count == 0:

@@ -1,7 +1,7 @@
 """Pieces of a spinal construct: threaded shaft, polyaxial tulip head, rod.
 
-Sizes from the project's table of hardware: rods of 4.75 to 6.35 mm, tulips of about 14 × 16 × 11 mm, threads of
-2.5 mm pitch and 0.5 mm depth.
+Usual sizes: rods of 4.75 to 6.35 mm, tulips of about 14 × 16 × 11 mm, threads of 2.5 mm pitch and
+0.5 mm depth.
 """
 
 import math
@@ -60,7 +60,9 @@ class ScrewShaft:
         for name in ("length_mm", "diameter_mm", "pitch_mm", "depth_mm"):
             positive(name, getattr(self, name))
         if self.diameter_mm <= 2.5 * self.depth_mm:
-            raise CtmarError(f"diameter_mm must exceed 2.5 × depth_mm, got {self.diameter_mm} and {self.depth_mm}")
+            raise CtmarError(
+                f"diameter_mm must exceed 2.5 × depth_mm, got {self.diameter_mm} and {self.depth_mm}"
+            )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
         axis = unit(self.direction)
@@ -114,7 +116,9 @@ class Tulip:
     def __post_init__(self) -> None:
         positive("slot_mm", self.slot_mm)
         if self.slot_mm >= self.size_mm[0]:
-            raise CtmarError(f"slot_mm must be below the head's width of {self.size_mm[0]} mm, got {self.slot_mm}")
+            raise CtmarError(
+                f"slot_mm must be below the head's width of {self.size_mm[0]} mm, got {self.slot_mm}"
+            )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
         local = (points_mm - np.asarray(self.rod_center_mm)) @ self._axes().T
@@ -147,7 +151,9 @@ def spline_rod(centers_mm: Sequence[Sequence[float]], diameter_mm: float, overha
     """
     centers = np.asarray(centers_mm, dtype=float)
     if centers.ndim != 2 or centers.shape[0] < 2 or centers.shape[1] != 3:
-        raise CtmarError(f"a rod must pass through 2 or more points (x, y, z), got an array of {centers.shape}")
+        raise CtmarError(
+            f"a rod must pass through 2 or more points (x, y, z), got an array of {centers.shape}"
+        )
     steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
     spline = CubicSpline(np.concatenate([[0.0], np.cumsum(steps)]), centers, bc_type="natural")
     total = float(steps.sum())

@@ -1,13 +1,14 @@
 """Pedicles from a label map: where each is narrowest, how wide it is there, and the axis a screw follows.
 
-The way is the usual one for label maps: walk coronal slices from the body backwards, follow each side's component;
-the *isthmus* is the smallest area. The slices are cut in each vertebra's own frame (``ctmar.implants.vertebra``),
-interpolated between the scan's slices, so that a tilted vertebra and slices of 3 mm serve.
+The way is the usual one for label maps: walk coronal slices from the body backwards, follow each side's
+component; the *isthmus* is the smallest area. The slices are cut in each vertebra's own frame
+(``ctmar.implants.vertebra``), interpolated between the scan's slices, so that a tilted vertebra and
+slices of 3 mm serve.
 
-The line through the centroids of the slices of at most 1.25 times the isthmus's area gives the axis its place. It
-does not give a usable direction: those slices span about 4 mm, and on scans of 2.5 to 3 mm slices the line swings
-by 20° from side to side. The direction is the one that stays deepest inside the bone, by the distance transform,
-drawn mildly towards the published medial angle of the level.
+The slices of at most 1.25 times the isthmus's area give the axis its place. The line through their
+centroids does not give a usable direction: they span about 4 mm, and on scans of 2.5 to 3 mm slices the
+line swings by 20° from side to side. The direction is the one that stays deepest inside the bone, by the
+distance transform, drawn mildly towards the published medial angle of the level.
 """
 
 from dataclasses import dataclass
@@ -27,18 +28,35 @@ STEP_MM = 0.75
 MIN_AREA_MM2, MIN_OFFSET_MM, MAX_OFFSET_MM, MAX_JUMP_MM, AREA_RATIO = 20.0, 3.0, 40.0, 4.0, 1.25
 """Component area, lateral offset, centroid jump and area limits of the walk."""
 MAX_BREADTH_MM = 18.0
-"""From a component's medial edge outwards: cuts off transverse processes; pedicles are at most 15 mm wide (L5)."""
+"""From a component's medial edge outwards: cuts off transverse processes; pedicles reach 15 mm (L5)."""
 FRONT_MM, BACK_MM = -16.0, 7.0
 """The walk, from the canal's centre: from well inside the body to the back of the canal."""
 MEDIAL_DEG = {
-    "C7": 40, "T1": 30, "T2": 25, "T3": 20, "T4": 16, "T5": 13, "T6": 11, "T7": 10, "T8": 9, "T9": 8,
-    "T10": 6, "T11": 3, "T12": 3, "L1": 8, "L2": 11, "L3": 14, "L4": 19, "L5": 27,
+    "C7": 40,
+    "T1": 30,
+    "T2": 25,
+    "T3": 20,
+    "T4": 16,
+    "T5": 13,
+    "T6": 11,
+    "T7": 10,
+    "T8": 9,
+    "T9": 8,
+    "T10": 6,
+    "T11": 3,
+    "T12": 3,
+    "L1": 8,
+    "L2": 11,
+    "L3": 14,
+    "L4": 19,
+    "L5": 27,
 }
 """Published medial angle of each level, middle of its range; T2 to T10 filled in between, C7 beyond."""
 MIN_BACK_MM, MIN_FRONT_MM = 5.0, 15.0
 """Bone behind and before the isthmus; with less, what was found is no pedicle."""
 TUBE_MM = (-8.0, 14.0)
 """Length of the axis, from behind the isthmus to before it, that has to stay inside the bone."""
+
 
 @dataclass(frozen=True)
 class Pedicle:
@@ -76,7 +94,9 @@ class _Section(NamedTuple):
 
 
 def find_pedicles(anatomy: Anatomy) -> tuple[Pedicle, ...]:
-    """Pedicles of every vertebra whose body and pedicles lie whole in the volume, from L5 upwards, left before right.
+    """Pedicles of every vertebra that lies whole in the volume, from L5 upwards, left before right.
+
+    Whole are body and pedicles; processes behind the canal may be cut.
 
     The answer is empty where the labels hold no such vertebra.
     """
@@ -99,7 +119,9 @@ def _pedicle(vertebra: Vertebra, side: str) -> Pedicle | None:
     width = sections[narrowest].width_mm * float(-direction[1])
     height = 4 * sections[narrowest].area_mm2 / (np.pi * sections[narrowest].width_mm)
     entry = vector(center - back * axis)
-    return Pedicle(vertebra.level, side, vector(center), vector(axis), entry, width, height, float(back + front))
+    return Pedicle(
+        vertebra.level, side, vector(center), vector(axis), entry, width, height, float(back + front)
+    )
 
 
 def _walk(vertebra: Vertebra, side: str) -> list[_Section]:
@@ -117,7 +139,9 @@ def _walk(vertebra: Vertebra, side: str) -> list[_Section]:
 def _section(vertebra: Vertebra, side: str, v: float) -> _Section | None:
     """The largest component on one side of the coronal slice ``v``, or None."""
     outwards = np.arange(MIN_OFFSET_MM, MAX_OFFSET_MM, STEP_MM)
-    w, u = np.meshgrid(np.arange(-30.0, 30.0, STEP_MM), outwards if side == "left" else -outwards, indexing="ij")
+    w, u = np.meshgrid(
+        np.arange(-30.0, 30.0, STEP_MM), outwards if side == "left" else -outwards, indexing="ij"
+    )
     points = np.stack([u, np.full_like(u, v), w], axis=-1)
     component = _largest(vertebra.signed_distance(vertebra.to_anatomy(points)) < 0)
     if component is None:
@@ -140,7 +164,7 @@ def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
 
 
 def _narrowest(sections: list[_Section]) -> int | None:
-    """Index of the smallest area, walking backwards until the area has grown by half again; None without a neck."""
+    """Index of the smallest area before it grows by half again, walking backwards; None without a neck."""
     best = 0
     for index, section in enumerate(sections):
         if section.area_mm2 < sections[best].area_mm2:

@@ -1,13 +1,13 @@
 """Constructs of pedicle screws and rods, planned as a surgeon would.
 
-Rules and sizes from the published ones that the project's fact sheet lists: a screw of at most 80 % of the isthmus
-(Solitro 2019), the smallest of 4.0 mm where that is less; its tip at least 4 mm behind the anterior cortex; a rod
-through the heads; titanium, titanium with cobalt-chrome rods, or steel throughout.
+Rules: a screw of at most 80 % of the isthmus (Solitro 2019), the smallest of 4.0 mm where that is less;
+its tip at least 4 mm behind the anterior cortex; a rod through the heads; titanium, titanium with
+cobalt-chrome rods, or steel throughout.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -31,6 +31,8 @@ ALLOYS: dict[str, tuple[str, str]] = {
 SMALLEST_SCREW_MM, LARGEST_SCREW_MM, SCREW_STEP_MM = 4.0, 7.5, 0.5
 LENGTHS_MM = tuple(range(20, 60, 5))
 ISTHMUS_SHARE, TIP_GAP_MM = 0.8, 4.0
+MAX_PROUD_MM, MAX_SUNK_MM = 6.0, 3.0
+"""How far a head may be raised off the bone or sunk into it to line up with its neighbours."""
 SEAT_MM = 8.0
 """From the bone at the entry to the rod's axis: the tulip stands on the bone."""
 
@@ -46,14 +48,17 @@ class ScrewPlan:
     diameter_mm: float
     length_mm: float
     material: str
+    proud_mm: float = 0.0
+    """How far the head stands off the bone, for a smoother rod; below 0 it is sunk into the facet."""
 
     @property
     def rod_center_mm(self) -> FloatArray:
         """Where the rod passes through the head."""
-        return np.asarray(self.entry_mm) - SEAT_MM * np.asarray(self.direction)
+        return np.asarray(self.entry_mm) - (SEAT_MM + self.proud_mm) * np.asarray(self.direction)
 
     @property
     def tip_mm(self) -> FloatArray:
+        """Where it ends, in the vertebral body."""
         return np.asarray(self.entry_mm) + self.length_mm * np.asarray(self.direction)
 
 
@@ -106,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 
 def screw_diameter_mm(width_mm: float) -> float | None:
-    """The largest standard diameter for an isthmus of ``width_mm``, or None where 4 mm would not fit at all."""
+    """The largest standard diameter for an isthmus of ``width_mm``, or None where 4 mm does not fit."""
     if width_mm < SMALLEST_SCREW_MM:
         return None
     steps = math.floor(ISTHMUS_SHARE * width_mm / SCREW_STEP_MM + 1e-9)
@@ -167,7 +172,7 @@ def sample_construct(
         for pedicle in chosen
         if pedicle.side in sides
     ]
-    placed = tuple(screw for screw in screws if screw is not None)
+    placed = _with_heads_in_line([screw for screw in screws if screw is not None])
     if not placed:
         raise CtmarError(f"a screw must stay out of the canal, got none that does in {_named(chosen)}")
     diameter = float(rng.choice(ROD_DIAMETERS_MM))
@@ -203,7 +208,9 @@ def _sample_levels(
     order = [name for name in LEVELS.values() if any(pedicle.level == name for pedicle in room)]
     anchors = [name for name in order if any(p.level == name and _crosses(p, z_mm) for p in room)]
     if not anchors:
-        raise CtmarError(f"a screw needs a whole vertebra with room at the wanted slices, got {_named(pedicles)}")
+        raise CtmarError(
+            f"a screw needs a whole vertebra with room at the wanted slices, got {_named(pedicles)}"
+        )
     anchor = anchors[int(rng.integers(len(anchors)))]
     neighbours = _run_around(order, anchor)
     count = min(int(rng.integers(levels[0], levels[1] + 1)), len(neighbours))
@@ -247,12 +254,30 @@ def _sample_screw(
     diameter = max(SMALLEST_SCREW_MM, largest - SCREW_STEP_MM * thinner)
     length = max(float(LENGTHS_MM[0]), length - 5.0 * shorter)
     thinner_ones = np.arange(diameter - SCREW_STEP_MM, SMALLEST_SCREW_MM - 0.01, -SCREW_STEP_MM)
-    for scale, size in [(1.0, diameter), (0.5, diameter), (0.0, diameter), *((0.0, float(d)) for d in thinner_ones)]:
+    for scale, size in [
+        (1.0, diameter),
+        (0.5, diameter),
+        (0.0, diameter),
+        *((0.0, float(d)) for d in thinner_ones),
+    ]:
         entry, direction = _jittered(pedicle, scale * turn, scale * shift)
         screw = ScrewPlan(pedicle.level, pedicle.side, entry, direction, size, length, material)
         if canal is None or not canal.contains(_surface(screw)).any():
             return screw
     return None
+
+
+def _with_heads_in_line(screws: Sequence[ScrewPlan]) -> tuple[ScrewPlan, ...]:
+    """Heads raised or sunk along their screws, towards a straight line in the side view: rods bend gently."""
+    adjusted = []
+    for screw in screws:
+        heads = np.array([other.rod_center_mm for other in screws if other.side == screw.side])
+        if len(heads) >= 3:
+            y = np.polyval(np.polyfit(heads[:, 2], heads[:, 1], 1), screw.rod_center_mm[2])
+            raised = (y - screw.rod_center_mm[1]) / max(-screw.direction[1], 0.5)
+            screw = replace(screw, proud_mm=float(np.clip(raised, -MAX_SUNK_MM, MAX_PROUD_MM)))
+        adjusted.append(screw)
+    return tuple(adjusted)
 
 
 def _jittered(
@@ -292,22 +317,29 @@ def _plan_rod(
 
 
 def build(plan: Plan) -> tuple[Part, ...]:
-    """The pieces of a plan: each screw's shaft, head and set screw, then the rods; the same plan, the same pieces."""
+    """The pieces of a plan: each screw's shaft, head and set screw, then the rods; nothing is sampled."""
     rods = {rod.side: spline_rod(rod.centers_mm, rod.diameter_mm, rod.overhang_mm) for rod in plan.rods}
     diameters = {rod.side: rod.diameter_mm for rod in plan.rods}
     parts: list[Part] = []
     for screw in plan.screws:
         name, direction = f"{screw.level} {screw.side}", np.asarray(screw.direction)
-        neck = vector(np.asarray(screw.entry_mm) - 3.0 * direction)
-        shaft = ScrewShaft(neck, screw.direction, screw.length_mm + 3.0, screw.diameter_mm)
+        neck_mm = max(0.0, 3.0 + screw.proud_mm)
+        neck = vector(np.asarray(screw.entry_mm) - neck_mm * direction)
+        shaft = ScrewShaft(neck, screw.direction, screw.length_mm + neck_mm, screw.diameter_mm)
         parts.append(Part(f"{name} screw", screw.material, shaft))
         if screw.side in rods:
-            center, along = screw.rod_center_mm, _tangent(np.asarray(rods[screw.side].points_mm), screw.rod_center_mm)
+            center, along = (
+                screw.rod_center_mm,
+                _tangent(np.asarray(rods[screw.side].points_mm), screw.rod_center_mm),
+            )
             up = unit(-direction + (direction @ along) * along)
             head = Tulip(vector(center), vector(along), vector(-direction), diameters[screw.side] + 0.2)
             lid = diameters[screw.side] / 2
             cap = Cylinder(vector(center + lid * up), vector(center + 7.5 * up), 4.5)
-            parts += [Part(f"{name} head", screw.material, head), Part(f"{name} set screw", screw.material, cap)]
+            parts += [
+                Part(f"{name} head", screw.material, head),
+                Part(f"{name} set screw", screw.material, cap),
+            ]
     rod_parts = [Part(f"{rod.side} rod", rod.material, rods[rod.side]) for rod in plan.rods]
     return tuple(parts + rod_parts)
 

@@ -44,9 +44,13 @@ class Blob:
     def __post_init__(self) -> None:
         positive("radius_mm", self.radius_mm)
         if not len(self.waves) == len(self.amplitudes) == len(self.phases):
-            raise CtmarError(f"a blob needs as many amplitudes and phases as waves, got {len(self.waves)} waves")
+            raise CtmarError(
+                f"a blob needs as many amplitudes and phases as waves, got {len(self.waves)} waves"
+            )
         if sum(map(abs, self.amplitudes)) >= 0.6:
-            raise CtmarError(f"amplitudes must sum to less than 0.6, got {sum(map(abs, self.amplitudes)):.2f}")
+            raise CtmarError(
+                f"amplitudes must sum to less than 0.6, got {sum(map(abs, self.amplitudes)):.2f}"
+            )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
         offset = points_mm - np.asarray(self.center_mm)
@@ -91,7 +95,9 @@ class RandomPlan:
         try:
             return cls(tuple(Piece(**piece) for piece in data["pieces"]))
         except (KeyError, TypeError) as error:
-            raise CtmarError(f"a random plan must hold pieces of kind, material and numbers, got {error}") from None
+            raise CtmarError(
+                f"a random plan must hold pieces of kind, material and numbers, got {error}"
+            ) from None
 
 
 def sample_random_metal(
@@ -121,7 +127,9 @@ def sample_random_metal(
     if not 1 <= pieces[0] <= pieces[1]:
         raise CtmarError(f"pieces must be (fewest, most) with 1 ≤ fewest ≤ most, got {pieces!r}")
     if not 0 < sizes_mm[0] <= sizes_mm[1]:
-        raise CtmarError(f"sizes_mm must be (smallest, largest) with 0 < smallest ≤ largest, got {sizes_mm!r}")
+        raise CtmarError(
+            f"sizes_mm must be (smallest, largest) with 0 < smallest ≤ largest, got {sizes_mm!r}"
+        )
     places = np.argwhere(body)
     if len(places) == 0:
         raise CtmarError(f"random metal needs body in slice {slice_index}, got none")
@@ -141,10 +149,15 @@ def _sample_piece(
     axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     if kind == "ellipsoid":
         radii = length / 2 * np.array([1.0, *rng.uniform(0.3, 1.0, 2)])
-        return Piece(kind, material, {"center_mm": _list(center), "radii_mm": _list(radii), "axes": axes.tolist()})
+        return Piece(
+            kind, material, {"center_mm": _list(center), "radii_mm": _list(radii), "axes": axes.tolist()}
+        )
     if kind == "bar":
         radius = float(np.clip(length * rng.uniform(0.08, 0.25), 1.0, 5.0))
-        ends = {"start_mm": _list(center - axes[0] * length / 2), "end_mm": _list(center + axes[0] * length / 2)}
+        ends = {
+            "start_mm": _list(center - axes[0] * length / 2),
+            "end_mm": _list(center + axes[0] * length / 2),
+        }
         return Piece(kind, material, {**ends, "radius_mm": radius})
     radius = min(length / 2, 10.0)
     amplitudes = rng.dirichlet(np.ones(3)) * rng.uniform(0.1, 0.4)

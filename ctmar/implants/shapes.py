@@ -76,7 +76,9 @@ def positive(name: str, value: float) -> None:
         raise CtmarError(f"{name} must be positive, got {value!r}")
 
 
-def axial_coordinates(points_mm: FloatArray, origin: ArrayLike, axis: FloatArray) -> tuple[FloatArray, FloatArray]:
+def axial_coordinates(
+    points_mm: FloatArray, origin: ArrayLike, axis: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Distance along a unit ``axis`` from ``origin``, and distance from the axis; both ``(...)`` in mm."""
     offset = points_mm - np.asarray(origin)
     along = offset @ axis
@@ -84,7 +86,9 @@ def axial_coordinates(points_mm: FloatArray, origin: ArrayLike, axis: FloatArray
     return along, np.sqrt(np.maximum(squared, 0.0))
 
 
-def _box_of_discs(centers: ArrayLike, axis: FloatArray, radii: Sequence[float]) -> tuple[FloatArray, FloatArray]:
+def _box_of_discs(
+    centers: ArrayLike, axis: FloatArray, radii: Sequence[float]
+) -> tuple[FloatArray, FloatArray]:
     """Box of discs of the given radii, all perpendicular to ``axis``."""
     reach = np.asarray(radii)[:, None] * np.sqrt(np.maximum(0.0, 1 - axis**2))
     points = np.asarray(centers, dtype=float)

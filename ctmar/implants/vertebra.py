@@ -11,7 +11,9 @@ from ctmar.anatomy.labels import ID_TO_LEVEL, LEVEL_TO_ID
 from ctmar.implants.canal import Canal
 from ctmar.implants.shapes import FloatArray, unit
 
-LEVELS: dict[int, str] = {number: ID_TO_LEVEL[number] for number in range(LEVEL_TO_ID["L5"], LEVEL_TO_ID["C7"] + 1)}
+LEVELS: dict[int, str] = {
+    number: ID_TO_LEVEL[number] for number in range(LEVEL_TO_ID["L5"], LEVEL_TO_ID["C7"] + 1)
+}
 """Vertebrae that take pedicle screws, by TotalSegmentator v2 id, from L5 (27) up to C7 (44)."""
 
 CROP_PAD = 3
@@ -57,7 +59,7 @@ class Vertebra:
         return local_mm @ self.axes + self.origin_mm
 
     def reach_mm(self, start_mm: FloatArray, direction: FloatArray, limit_mm: float = 80.0) -> float:
-        """How far one goes from a point inside, along a unit direction, before leaving the bone for 1.5 mm."""
+        """Distance from a point inside, along a unit direction, to where the bone ends for 1.5 mm."""
         steps = np.arange(0.0, limit_mm, 0.25)
         outside = self.signed_distance(start_mm + steps[:, None] * direction) > 0
         lasting = ndimage.binary_opening(outside, np.ones(6))
@@ -70,7 +72,9 @@ def find_vertebrae(anatomy: Anatomy, canal: Canal) -> tuple[Vertebra, ...]:
     Processes behind the canal may be cut: no screw needs them.
     """
     boxes = ndimage.find_objects(anatomy.labels, max(LEVELS))
-    found = [_cut(anatomy, canal, label, boxes[label - 1]) for label in LEVELS if boxes[label - 1] is not None]
+    found = [
+        _cut(anatomy, canal, label, boxes[label - 1]) for label in LEVELS if boxes[label - 1] is not None
+    ]
     return tuple(vertebra for vertebra in found if vertebra is not None)
 
 
@@ -89,13 +93,15 @@ def _cut(anatomy: Anatomy, canal: Canal, label: int, box: tuple[slice, ...]) -> 
     if front is None:
         return None
     origin, axes = _frame(centers, front)
-    return Vertebra(LEVELS[label], origin, axes, _distance(bone, anatomy.spacing_mm), corner, anatomy.spacing_mm)
+    return Vertebra(
+        LEVELS[label], origin, axes, _distance(bone, anatomy.spacing_mm), corner, anatomy.spacing_mm
+    )
 
 
 def _front(
     bone: NDArray[np.bool_], corner: tuple[int, int, int], anatomy: Anatomy, centers: FloatArray
 ) -> FloatArray | None:
-    """Voxels (n, 3) in mm before the canal's centre; None where they reach the volume's edge or make no body."""
+    """Voxels (n, 3) in mm before the canal's centre; None where cut by the volume or no body."""
     index = np.argwhere(bone)[:, ::-1] + np.asarray(corner)
     points = index * np.asarray(anatomy.spacing_mm)
     before = points[:, 1] < np.interp(points[:, 2], centers[:, 2], centers[:, 1])
@@ -106,7 +112,7 @@ def _front(
 
 
 def _frame(centers: FloatArray, front: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Origin at the canal's middle, w along a line through its centres beside the body, v away from the body."""
+    """Origin at the canal's middle, w along its centres beside the body, v away from the body."""
     beside = np.abs(centers[:, 2] - np.median(front[:, 2])) <= BESIDE_MM
     if beside.sum() >= 3:
         centers = centers[beside]
@@ -118,7 +124,7 @@ def _frame(centers: FloatArray, front: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def _distance(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Distance between voxel centres across the surface, negative inside: its zero lies between the voxels."""
+    """Distance to the nearest voxel across the surface, negative inside: zero between the two."""
     padded = np.pad(bone, 1)
     outside = ndimage.distance_transform_edt(~padded, sampling=spacing_mm[::-1])
     inside = ndimage.distance_transform_edt(padded, sampling=spacing_mm[::-1])

@@ -30,8 +30,7 @@ def augment(sample: MARSample, generator: np.random.Generator, mirror: bool, rot
     def move(field: Tensor) -> Tensor:
         cases = []
         for case, flip, views in zip(field, mirrored, turns, strict=True):
-            case = mirror_left_right(case) if flip else case
-            cases.append(roll_views(case, int(views)))
+            cases.append(roll_views(mirror_left_right(case) if flip else case, int(views)))
         return torch.stack(cases)
 
     changed: dict[str, Any] = {name: move(getattr(sample, name)) for name in SINOGRAM_FIELDS}

@@ -20,7 +20,7 @@ class Completion(pl.LightningModule):
     slices: int | None = None
 
     def complete(self, sample: MARSample) -> Tensor:
-        """The completed sinogram ``(batch, slice, angle, detector)``, bit-equal to ``measured`` off the trace.
+        """Completed sinogram ``(batch, slice, angle, detector)``; bit-equal to ``measured`` off the trace.
 
         A model of one slice returns the centre slice alone, whatever the sample holds: compare it with
         ``sample.center()``.

@@ -18,8 +18,8 @@ from ctmar.sample import MARSample
 class CGANCompletion(NetworkCompletion):
     """``G* = arg min_G max_D L_adv + λ · L_2``, optimised in turns.
 
-    The discriminator sees the generator's inputs, and as candidate the sinogram and its residual to the fill
-    (the same information twice: the residual is small against the sinogram and would be hard to read from it).
+    The discriminator sees the generator's inputs, and as candidate the sinogram and its residual to the
+    fill (the same twice: the residual is small against the sinogram and would be hard to read from it).
     ``L_adv`` is the mean over patches and batch, ``L_2`` the squared error on the trace.
 
     Optimisation is manual, which rules out the trainer's ``gradient_clip_val`` and
@@ -35,7 +35,7 @@ class CGANCompletion(NetworkCompletion):
         discriminator_channels: Filters of its first layer.
         discriminator_layers: Its layers, which set the width of a patch.
         discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`.
-        generator_checkpoint: Checkpoint of a U-Net or cGAN of the same architecture from which training starts.
+        generator_checkpoint: Checkpoint of a U-Net or cGAN of the same architecture to start from.
         options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`.
     """
 
@@ -43,6 +43,7 @@ class CGANCompletion(NetworkCompletion):
 
     def __init__(
         self,
+        *,
         lambda_l2: float = 100.0,
         adversarial: str = "non_saturating",
         discriminator_warmup_epochs: int = 0,

@@ -22,7 +22,7 @@ from ctmar.sample import MARSample
 LOSS_DOMAINS = ("sinogram", "ramp")
 SCHEDULERS = ("cosine", "none")
 WARMUP_STEPS = 50
-"""Steps of linear warm-up before the cosine: Adam's first, badly scaled steps go to a head that starts at 0."""
+"""Steps of linear warm-up before the cosine: Adam's first, badly scaled steps meet a head of zeros."""
 
 
 class NetworkCompletion(Completion):
@@ -66,7 +66,8 @@ class NetworkCompletion(Completion):
 
     def __init__(
         self,
-        inputs: Sequence[str] = ("measured", "trace", "fill", "path", "difference"),
+        *,
+        inputs: Sequence[str] = ("measured", "trace", "fill", "path", "difference", "hardening"),
         fill: str = "nmar",
         slices: int = 1,
         sinogram_scale: float = 4.0,
@@ -117,12 +118,11 @@ class NetworkCompletion(Completion):
         """Keeps constructor arguments as hyperparameters, sequences as lists; refuses anything else."""
         plain = {}
         for name, value in arguments.items():
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                value = list(value)
-            items = value if isinstance(value, list) else [value]
+            several = isinstance(value, Sequence) and not isinstance(value, str)
+            items = list(value) if several else [value]
             if not all(item is None or isinstance(item, (bool, int, float, str)) for item in items):
                 raise CtmarError(f"{name} must be a number, a string or a list of them, got {value!r}")
-            plain[name] = value
+            plain[name] = items if several else value
         # Not to the logger: the run logs its whole resolved config, of which this is a part.
         self.save_hyperparameters(plain, logger=False)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.models.hardening import hardening_residual
 from ctmar.sample import MARSample
 
 FILLS = ("zero", "li", "nmar")
@@ -20,10 +21,16 @@ INPUTS = (
     "fill_nmar",
     "path",
     "difference",
+    "hardening",
 )
 """``measured`` with what was measured behind the metal; ``measured_zeroed`` without (the essay's);
-``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in metal;
-``difference`` measured minus the model's fill, 0 off the trace."""
+``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in
+metal; ``difference`` measured minus the model's fill, 0 off the trace; ``hardening`` what of that the
+length in metal does not explain (:func:`~ctmar.models.hardening.hardening_residual`), cut at
+±:data:`HARDENING_LIMIT`."""
+
+HARDENING_LIMIT = 1.5
+"""Largest ``hardening``, a line integral: more is the noise of rays on which no photon came through."""
 
 
 def check_inputs(names: Sequence[str], fill: str) -> None:
@@ -63,7 +70,7 @@ def build_inputs(
         sample: A batch of ``slice`` slices.
         names: From :data:`INPUTS`; their order is the order of the channels.
         fill: The model's fill, from :data:`FILLS`.
-        sinogram_scale: Divides everything that is a sinogram.
+        sinogram_scale: Divides everything that is a sinogram, except for ``hardening``, which is small.
         path_scale_mm: Divides the length in metal, in mm.
 
     Returns:
@@ -81,5 +88,13 @@ def _channel(sample: MARSample, name: str, fill: str, sinogram_scale: float, pat
         return sample.measured / sinogram_scale
     if name == "difference":
         return (sample.measured - fill_sinogram(sample, fill)) / sinogram_scale
+    if name == "hardening":
+        return _hardening(sample, fill)
     sources = {"fill": fill, "fill_li": "li", "fill_nmar": "nmar", "measured_zeroed": "zero"}
     return fill_sinogram(sample, sources[name]) / sinogram_scale
+
+
+def _hardening(sample: MARSample, fill: str) -> Tensor:
+    given = fill_sinogram(sample, fill)
+    residual = hardening_residual(sample.measured, given, sample.metal_path_mm, sample.metal_trace)
+    return residual.clamp(-HARDENING_LIMIT, HARDENING_LIMIT)

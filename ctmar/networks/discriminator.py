@@ -8,9 +8,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ctmar.errors import CtmarError
 from ctmar.networks.unet import GROUPS, NORMS, norm_layer
 
-DISCRIMINATOR_NORMS = ("spectral",) + NORMS
+DISCRIMINATOR_NORMS = ("spectral", *NORMS)
 """``spectral`` (the default) bounds the gradient the generator is given and leaves the level of the
-sinogram alone (Miyato 2018); ``instance`` would remove it; ``batch`` sees real and generated batches apart."""
+sinogram alone (Miyato 2018); ``instance`` would remove it; ``batch`` sees true and generated apart."""
 
 
 class ConditionalPatchDiscriminator(nn.Module):
@@ -30,6 +30,7 @@ class ConditionalPatchDiscriminator(nn.Module):
         self,
         condition_channels: int,
         candidate_channels: int,
+        *,
         channels: int = 32,
         num_layers: int = 2,
         norm: str = "spectral",

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ctmar.errors import CtmarError
 
 NORMS = ("none", "batch", "group", "instance")
-"""``none`` is the default. A norm that divides by the statistics of its own case (``instance``, MONAI's default;
-``group``) removes the level of the line integrals, which is what has to be predicted."""
+"""``none`` is the default. A norm that divides by the statistics of its own case (``group``, and
+``instance``, MONAI's default) removes the level of the line integrals, which is what has to be predicted."""
 
 GROUPS = 8
 
@@ -33,8 +33,8 @@ class SinogramUNet(nn.Module):
     the total stride (720 × 729, 360 × 367), so the input is padded and the output cropped: the
     detector by 0, which is what a ray beside the patient measures, the angles by repeating the last
     view (:class:`ctmar.networks.wrap.AngularWrap` moves that beyond the ends of the range).
-    Each ``downscale × downscale`` block of bins becomes channels before the U-Net and bins again after it: nothing
-    is lost, and no convolution runs at full size, where most of the time would go.
+    Each ``downscale × downscale`` block of bins becomes channels before the U-Net and bins again after it:
+    nothing is lost, and no convolution runs at full size, where most of the time would go.
     The head starts at 0, so an untrained network returns exactly 0 and a residual model its own fill.
 
     Args:
@@ -51,6 +51,7 @@ class SinogramUNet(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
+        *,
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_units: int = 1,
         norm: str = "none",

@@ -15,7 +15,7 @@ import ctmar
 from ctmar.errors import CtmarError
 
 JOBS = ("train", "evaluate", "simulate")
-LEFT_BY_HYDRA = {".hydra", "train.log", "evaluate.log", "simulate.log", "cli.log"}
+LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
 def config_dir() -> Path:
@@ -38,10 +38,12 @@ def main(job: str | None = None) -> int:
         if job not in JOBS:
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
+    # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise; the line is ours to print
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    lines: list[str] = []
     try:
-        _hydra_main(job)
+        _hydra_main(job, lines)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -49,12 +51,17 @@ def main(job: str | None = None) -> int:
         line = one_line(error)
         if wants_traceback or line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
-        return 2
-    return 0
+        _report(line, lines)
+    return 2 if lines else 0
 
 
-def _hydra_main(job: str) -> None:
+def _report(line: str, lines: list[str]) -> None:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    lines.append(line)
+
+
+def _hydra_main(job: str, lines: list[str]) -> None:
+    """Composes and runs; a job that a user's input fails adds its line, and a sweep goes on."""
     import hydra
     from omegaconf import DictConfig, open_dict
 
@@ -67,9 +74,13 @@ def _hydra_main(job: str) -> None:
             cfg.paths.output_dir = str(folder)
         try:
             return _job(job)(cfg, list(hydra_config.overrides.task))
-        except Exception:
+        except Exception as error:
             _remove_untouched(folder)
-            raise
+            line = one_line(error)
+            if line is None:
+                raise
+            _report(line, lines)
+            return None
 
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=job)(task)()
 

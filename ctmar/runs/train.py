@@ -29,10 +29,10 @@ from ctmar.runs.evaluate import evaluate_model, flat, load_weights
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
     """What a sweep sees of a run: the metric it optimises."""
-    metrics, _ = train(cfg)
+    metrics, objects = train(cfg)
     name = cfg.optimized_metric
-    if name and name not in metrics and cfg.train:
-        raise CtmarError(f"optimized_metric must be one of {', '.join(metrics)}, got {name!r}")
+    if name and name not in metrics and objects["trainer"] is not None:
+        raise CtmarError(f"optimized_metric must be a metric of this run such as val/loss, got {name!r}")
     return metrics.get(name)
 
 

@@ -38,6 +38,7 @@ def require_cover(anatomy: Anatomy, grid: ImageGrid, body: NDArray[np.bool_], z:
     if outside > MAX_OUTSIDE:
         needed = 2 * y.max() + anatomy.spacing_mm[1], 2 * x.max() + anatomy.spacing_mm[0]
         raise CtmarError(
-            f"the image must cover the body of {anatomy.name}: {needed[0]:.0f} × {needed[1]:.0f} mm (height × width)"
+            f"the image must cover the body of {anatomy.name}: "
+            f"{needed[0]:.0f} × {needed[1]:.0f} mm (height × width)"
             f" about the volume's centre, got {height:.0f} × {width:.0f} mm"
         )

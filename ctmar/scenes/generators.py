@@ -104,7 +104,9 @@ class RealisticGenerator:
             parts = build(plan)
             center = _choose_slice(anatomy, parts, slices, rng)
             if center is not None:
-                return Scene(anatomy, parts, center, pose, _parameters("realistic", center, pose, plan.to_dict()))
+                return Scene(
+                    anatomy, parts, center, pose, _parameters("realistic", center, pose, plan.to_dict())
+                )
         raise CtmarError(_no_room(anatomy, slices, pedicles))
 
 
@@ -155,7 +157,9 @@ class RandomGenerator:
             )
             parts = build_random_metal(plan)
             if metal_area_mm2(anatomy, parts, center) >= MIN_METAL_MM2:
-                return Scene(anatomy, parts, center, pose, _parameters("random", center, pose, plan.to_dict()))
+                return Scene(
+                    anatomy, parts, center, pose, _parameters("random", center, pose, plan.to_dict())
+                )
         raise CtmarError(
             f"random metal needs slices with body and pieces of {MIN_METAL_MM2:g} mm² in them,"
             f" got slices {slices.start}-{slices[-1]} of {anatomy.name} and sizes of {self.sizes_mm} mm"
@@ -195,7 +199,9 @@ def sample_pose(max_rotation_deg: float, max_shift_mm: float, rng: np.random.Gen
 
 def metal_area_mm2(anatomy: Anatomy, parts: Sequence[Part], index: int) -> float:
     """Metal in a slice in mm², on pixels of 1 mm."""
-    size = [math.ceil(n * s) + 1 for n, s in zip(anatomy.hu.shape[1:], anatomy.spacing_mm[1::-1], strict=True)]
+    size = [
+        math.ceil(n * s) + 1 for n, s in zip(anatomy.hu.shape[1:], anatomy.spacing_mm[1::-1], strict=True)
+    ]
     metal = metal_in_slice(parts, anatomy, index, Pose(), ImageGrid((size[0], size[1]), 1.0))
     return float(sum(image.sum() for image in metal.values()))
 

@@ -26,8 +26,8 @@ class Pose:
     """How the patient lies on the table: turned and shifted in the slice's plane.
 
     Attributes:
-        rotation_deg: About the centre of the volume; positive turns the patient's left (+x) towards the back (+y),
-            clockwise in the image as shown.
+        rotation_deg: About the centre of the volume; positive turns the patient's left (+x) towards the
+            back (+y), clockwise in the image as shown.
         shift_mm: Then (x, y): to the patient's left, to the back.
     """
 
@@ -52,8 +52,8 @@ class SceneSlices:
     Attributes:
         hu: The body without metal in HU, float32; -1000 outside the volume.
         labels: TotalSegmentator v2 ids, uint8; 0 outside the volume.
-        metal: Share of each pixel's volume that a material fills, in [0, 1], float32, by material; together at
-            most 1.
+        metal: Share of each pixel's volume that a material fills, in [0, 1], float32, by material;
+            together at most 1.
         spacing_mm: Edge of a pixel.
     """
 
@@ -95,8 +95,12 @@ class Scene:
         empty = np.zeros(grid.shape, np.float32)
         materials = sorted({name for cut in cuts for name in cut})
         return SceneSlices(
-            hu=np.stack([_resample(self.anatomy, self.anatomy.hu[k], self.pose, grid, 1, AIR_HU) for k in indices]),
-            labels=np.stack([_resample(self.anatomy, self.anatomy.labels[k], self.pose, grid, 0, 0) for k in indices]),
+            hu=np.stack(
+                [_resample(self.anatomy, self.anatomy.hu[k], self.pose, grid, 1, AIR_HU) for k in indices]
+            ),
+            labels=np.stack(
+                [_resample(self.anatomy, self.anatomy.labels[k], self.pose, grid, 0, 0) for k in indices]
+            ),
             metal={name: np.stack([cut.get(name, empty) for cut in cuts]) for name in materials},
             spacing_mm=grid.spacing_mm,
         )
@@ -126,7 +130,7 @@ def _resample(
 def metal_in_slice(
     parts: Sequence[Part], anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
 ) -> dict[str, NDArray[np.float32]]:
-    """Share of each pixel's volume in slice ``index`` that each material fills; only materials that are there."""
+    """Share of each pixel's volume in a slice that each material fills, by material that is there."""
     taken = np.zeros(grid.shape, np.float32)
     metal: dict[str, NDArray[np.float32]] = {}
     for part in parts:
@@ -143,7 +147,7 @@ def metal_in_slice(
 def _occupancy(
     part: Part, anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
 ) -> tuple[tuple[slice, slice], NDArray[np.float32]] | None:
-    """Rows and columns that a part may meet, and the share of each pixel that it fills; None where it meets none."""
+    """Rows and columns of a part, and the share of each pixel that it fills; None where it is not there."""
     low, high = part.shape.bounds_mm()
     thickness = anatomy.spacing_mm[2]
     planes = max(SUB_PLANES, math.ceil(thickness / SUB_PLANE_MM))
@@ -165,7 +169,7 @@ def _occupancy(
 def _window(
     low: FloatArray, high: FloatArray, anatomy: Anatomy, pose: Pose, grid: ImageGrid
 ) -> tuple[slice, slice] | None:
-    """Rows and columns of the grid that a box of the patient's frame covers; None where it misses the grid."""
+    """Rows and columns that a box of the patient's frame covers; None where it misses the grid."""
     corners = np.array([[x, y] for x in (low[0], high[0]) for y in (low[1], high[1])])
     scanner = (corners - volume_center_mm(anatomy)) @ pose.rotation.T + np.asarray(pose.shift_mm)
     pixels = scanner[:, ::-1] / grid.spacing_mm + (np.asarray(grid.shape) - 1) / 2

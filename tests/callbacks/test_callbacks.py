@@ -76,7 +76,7 @@ class TinyModule(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(tmp_path, callback, module=None, logger=False, max_epochs=2, num_cases=4):
+def fit(tmp_path, callback, module=None, *, logger=False, max_epochs=2, num_cases=4):
     loader = DataLoader([single(i) for i in range(num_cases)], batch_size=2, collate_fn=collate)
     trainer = pl.Trainer(
         max_epochs=max_epochs,

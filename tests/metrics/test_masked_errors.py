@@ -70,5 +70,5 @@ def test_other_rows_and_float_masks_are_refused():
         rmse(IMAGE, REFERENCE[..., :1], MASK)
     with pytest.raises(CtmarError, match="same rows and columns"):
         masked_mean(IMAGE, MASK[..., :1])
-    with pytest.raises(CtmarError, match="mask must be bool, got torch.float32"):
+    with pytest.raises(CtmarError, match=r"mask must be bool, got torch\.float32"):
         masked_mean(IMAGE, MASK.float())

@@ -132,7 +132,7 @@ def test_unknown_protocol_names_the_known_ones():
 def test_impossible_ranges_and_sizes_are_refused():
     with pytest.raises(CtmarError, match="range_hu must be"):
         Protocol("upside down", (100.0, -100.0))
-    with pytest.raises(CtmarError, match="data_range must be positive, got 0.0"):
+    with pytest.raises(CtmarError, match=r"data_range must be positive, got 0\.0"):
         ssim_map(texture(0), texture(1), 0.0)
     with pytest.raises(CtmarError, match="6 x 6 or larger"):
         ssim_map(torch.zeros(1, 1, 5, 20), torch.zeros(1, 1, 5, 20), 1.0)

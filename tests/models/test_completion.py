@@ -12,6 +12,12 @@ from ctmar.losses import trace_mse
 from ctmar.models.completion import UNetCompletion, cosine_factor
 from ctmar.sample import MARSample
 
+# The libraries' own: Lightning asks a pytree question in a deprecated way, and wants workers for tiny data.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+]
+
 TINY = {"channels": [8, 16], "wrap_views": 8}
 
 
@@ -93,7 +99,7 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, loss_domain: str) ->
             return float(trace_mse(model.complete(sample), sample.clean, sample.metal_trace))
 
     before = loss()
-    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80))
+    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80), loader(sample))
     assert loss() < before / 10
 
 
@@ -112,7 +118,7 @@ def test_checkpoint_loads_with_weights_only_and_completes_the_same(make_sample, 
     sample = make_sample()
     model = UNetCompletion(inputs=("measured", "trace"), **TINY)
     run = trainer(tmp_path, max_epochs=1)
-    run.fit(model, loader(sample, sample))
+    run.fit(model, loader(sample, sample), loader(sample))
     run.save_checkpoint(tmp_path / "model.ckpt")
     state = torch.load(tmp_path / "model.ckpt", weights_only=True)
     assert state["hyper_parameters"]["inputs"] == ["measured", "trace"]
@@ -129,7 +135,7 @@ def test_resumed_run_equals_an_unbroken_one(make_sample, tmp_path) -> None:
     def fit(epochs: int, checkpoint=None) -> tuple[UNetCompletion, pl.Trainer]:
         pl.seed_everything(0, verbose=False)
         model, run = UNetCompletion(**options), trainer(tmp_path, max_epochs=epochs)
-        run.fit(model, loader(*samples), ckpt_path=checkpoint, weights_only=True)
+        run.fit(model, loader(*samples), loader(*samples), ckpt_path=checkpoint, weights_only=True)
         return model, run
 
     whole, _ = fit(2)
@@ -165,7 +171,7 @@ def test_gradient_is_clipped_inside_the_model(make_sample, tmp_path) -> None:
         note(optimizer)
 
     model.configure_gradient_clipping = clipped
-    trainer(tmp_path, max_steps=1).fit(model, loader(sample))
+    trainer(tmp_path, max_steps=1).fit(model, loader(sample), loader(sample))
     before, after = norms
     assert before > 1e-3
     assert after == pytest.approx(1e-4, rel=1e-2)
@@ -189,8 +195,8 @@ def test_cosine_warms_up_and_comes_down() -> None:
 
 
 def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
-    with pytest.raises(CtmarError, match="scheduler=cosine needs trainer.max_epochs or max_steps"):
-        trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), loader(make_sample()))
+    with pytest.raises(CtmarError, match=r"scheduler=cosine needs trainer\.max_epochs or max_steps"):
+        trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), *[loader(make_sample())] * 2)
 
 
 @pytest.mark.parametrize(

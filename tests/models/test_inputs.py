@@ -55,7 +55,7 @@ def test_missing_fill_is_named(make_sample) -> None:
 @pytest.mark.parametrize(
     ("names", "fill", "message"),
     [
-        (["measured", "mask"], "li", "inputs must be from measured, .*difference, got mask"),
+        (["measured", "mask"], "li", "inputs must be from measured, .*hardening, got mask"),
         ([], "li", "inputs must be from .*got none"),
         (["trace", "trace"], "li", "inputs must not repeat"),
         (["trace"], "cubic", "fill must be one of zero, li, nmar, got 'cubic'"),

@@ -37,5 +37,5 @@ def test_patch_is_as_wide_as_documented(layers: int, width: int) -> None:
 
 
 def test_unknown_norm_is_named() -> None:
-    with pytest.raises(CtmarError, match="discriminator_norm must be one of spectral, none.*got 'weight'"):
+    with pytest.raises(CtmarError, match=r"discriminator_norm must be one of spectral, none.*got 'weight'"):
         ConditionalPatchDiscriminator(1, 1, norm="weight")

@@ -49,7 +49,7 @@ def test_a_sample_without_trace_is_drawn_too():
 
 def test_the_picture_is_written(tmp_path):
     case = sample(slices=1)
-    completed = {name: case.measured[0, 0] for name in ("uncorrected", "li", "nmar", "model")}
+    completed = dict.fromkeys(("uncorrected", "li", "nmar", "model"), case.measured[0, 0])
     render_sinograms(case, completed, tmp_path / "s.png")
     assert imread(tmp_path / "s.png").shape[1] > 800
 

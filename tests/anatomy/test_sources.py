@@ -1,0 +1,164 @@
+"""Where bodies come from: splits never share slices or bodies."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ctmar.anatomy import sources
+from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.sources import CTFiles, ProceduralSpine, divide
+from ctmar.errors import CtmarError
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "anatomy"
+
+
+def small(**arguments):
+    options = {"num_bodies": {"train": 2, "val": 1, "test": 1}, "levels": ["L2"], "spacing_mm": [4.0, 4.0, 5.0]}
+    return ProceduralSpine(**{**options, **arguments})
+
+
+@pytest.fixture
+def forty_slices(monkeypatch):
+    """A volume of 40 slices with vertebrae in 4 to 37, in place of a file."""
+    labels = np.zeros((40, 4, 4), np.uint8)
+    labels[4:38, 2, 2] = 31
+    anatomy = Anatomy("fake", np.zeros(labels.shape, np.float32), labels, (1.0, 1.0, 1.0))
+    monkeypatch.setattr(sources, "_file", lambda *_: anatomy)
+    return anatomy
+
+
+def test_bodies_return_after_their_number_and_differ_between_splits():
+    spine = small()
+    assert spine.pick("train", 0)[0] is spine.pick("train", 2)[0]
+    seeds = {spine.body_seed(s, i) for s in ("train", "val", "test") for i in range(10)}
+    assert len(seeds) == 4
+    assert small(seed=1).body_seed("train", 0) not in seeds
+
+
+def test_a_case_depends_on_split_and_index_alone():
+    first = small().pick("val", 3)
+    sources._body.cache_clear()
+    spine = small()
+    spine.pick("train", 1)
+    again = spine.pick("val", 3)
+    assert np.array_equal(first[0].hu, again[0].hu) and first[1] == again[1]
+
+
+def test_the_range_holds_vertebrae_with_a_slice_to_spare():
+    anatomy, slices = small().pick("test", 0)
+    bone = np.isin(anatomy.labels, sources.VERTEBRAE).any(axis=(1, 2))
+    assert len(slices) > 3 and bone[slices.start - 1 : slices.stop + 1].all()
+    assert slices.start >= 1 and slices.stop <= len(bone) - 1
+
+
+def test_a_shared_body_cannot_be_written_to():
+    anatomy, _ = small().pick("val", 0)
+    with pytest.raises(ValueError, match="read-only"):
+        anatomy.hu[0, 0, 0] = 5.0
+
+
+@pytest.mark.parametrize(("low", "high"), [(4, 37), (0, 14), (10, 209)])
+def test_division_keeps_order_gaps_and_all_slices(low, high):
+    splits = divide(low, high)
+    (a, b), (c, d), (e, f) = splits["train"], splits["val"], splits["test"]
+    assert (a, f) == (low, high)
+    assert c - b == e - d == sources.GAP_SLICES + 1
+    assert min(b - a, d - c, f - e) >= 2
+
+
+def test_division_is_60_15_25():
+    sizes = [high - low + 1 for low, high in divide(0, 205).values()]
+    assert sizes == [120, 30, 50]
+
+
+def test_too_few_vertebra_slices_are_refused():
+    with pytest.raises(CtmarError, match="at least 15 slices to divide them, got 14"):
+        divide(0, 13)
+
+
+def test_files_without_splits_are_divided_where_vertebrae_are(forty_slices):
+    source = CTFiles("ct", "labels")
+    slices = {split: source.pick(split, 0)[1] for split in ("train", "val", "test")}
+    for name, part in slices.items():
+        assert 4 <= part.start - 1 and part.stop <= 37, name
+    # With its neighbours, no slice serves two splits.
+    used = [set(range(part.start - 1, part.stop + 1)) for part in slices.values()]
+    assert not (used[0] & used[1] or used[1] & used[2] or used[0] & used[2])
+
+
+def test_given_splits_leave_room_for_neighbours(forty_slices):
+    source = CTFiles("ct", "labels", splits={"train": [0, 25], "test": [30, 39]})
+    assert source.pick("train", 7)[1] == range(1, 25)
+    assert source.pick("test", 7)[1] == range(31, 39)
+
+
+def test_a_split_that_is_not_there_is_refused(forty_slices):
+    only_test = CTFiles("ct", "labels", name="abdomen", splits={"test": [17, 30]})
+    with pytest.raises(CtmarError, match="split must be one of test for anatomy abdomen, got 'train'"):
+        only_test.pick("train", 0)
+    with pytest.raises(CtmarError, match="one of train, val, test for anatomy procedural, got 'valid'"):
+        small().pick("valid", 0)
+    with pytest.raises(CtmarError, match="index must be at least 0, got -1"):
+        small().pick("train", -1)
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": [0, 20], "val": [20, 30]}, r"must not overlap, got val \[20, 30\] and train \[0, 20\]"),
+        ({"train": [0, 20], "test": [5, 9]}, "must not overlap"),
+        ({"train": [5, 6]}, "3 slices or more, got"),
+        ({"train": [9, 5]}, "3 slices or more, got"),
+        ({"train": [-1, 6]}, "3 slices or more, got"),
+        ({"holdout": [0, 6]}, "splits must name train, val or test, got 'holdout'"),
+    ],
+)
+def test_bad_splits_are_refused(splits, message):
+    with pytest.raises(CtmarError, match=message):
+        CTFiles("ct", "labels", splits=splits)
+
+
+def test_a_split_beyond_the_volume_is_refused(forty_slices):
+    with pytest.raises(CtmarError, match="test must end before slice 40 of ct, got 40"):
+        CTFiles("ct", "labels", splits={"test": [30, 40]}).pick("test", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_bodies": {"train": 0}}, "num_bodies.train must be a positive whole number, got 0"),
+        ({"num_bodies": {"dev": 1}}, "num_bodies must name train, val or test, got 'dev'"),
+        ({"seed": -2}, "seed must be a whole number from 0, got -2"),
+    ],
+)
+def test_bad_procedural_arguments_are_refused(arguments, message):
+    with pytest.raises(CtmarError, match=message):
+        small(**arguments)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_builds_its_source(path):
+    options = yaml.safe_load(path.read_text())
+    kind = getattr(sources, options.pop("_target_").rsplit(".", 1)[1])
+    source = kind(**options)
+    assert source.name == path.stem
+
+
+def test_the_thorax_splits_leave_out_the_clips():
+    options = yaml.safe_load((CONFIGS / "thorax.yaml").read_text())["splits"]
+    used = {z for low, high in options.values() for z in range(low, high + 1)}
+    assert not used & set(range(26, 34)) and max(used) == 65
+
+
+@pytest.mark.slow
+def test_real_volumes_give_slices_with_bone(data_dir):
+    for name, split in (("thorax", "test"), ("abdomen", "test"), ("thorax", "train")):
+        options = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        options.pop("_target_")
+        for key in ("ct", "labels"):
+            options[key] = options[key].replace("${paths.data_dir}", str(data_dir))
+        anatomy, slices = CTFiles(**options).pick(split, 0)
+        bone = np.isin(anatomy.labels, sources.VERTEBRAE).any(axis=(1, 2))
+        assert bone[slices.start : slices.stop].mean() > 0.7, name
