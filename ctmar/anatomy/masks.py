@@ -42,7 +42,9 @@ def _slice_mask(image: NDArray[np.floating], sampling: tuple[float, float]) -> N
     mask = np.zeros(dense.shape, bool)
     if not dense.any():
         return mask
-    box = tuple(slice(s.start, s.stop) for s in ndimage.find_objects(dense.astype(np.uint8))[0])
+    # A margin of one voxel, so that the opening can tell the box's border from the image's.
+    found = ndimage.find_objects(dense.astype(np.uint8))[0]
+    box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in found)
     opened = _opened(ndimage.binary_fill_holes(dense[box]), sampling)
     mask[box] = ndimage.binary_fill_holes(_main_parts(opened, dense[box]))
     return mask

@@ -1,8 +1,9 @@
 """Sizes of the vertebrae T1–L5 and how they vary between people.
 
-Body width, pedicle width and height, angles, canal depth and lumbar disc heights: FIELD.md of the
-project (its section on spinal anatomy). Body height, body depth and canal width: rounded from Panjabi et al.,
-"Thoracic human vertebrae" (Spine 1991) and "Human lumbar vertebrae" (Spine 1992). Processes and
+Body width, pedicle width and height, lumbar medial angles, caudal angles, canal depth and lumbar disc
+heights: averages compiled from surgical morphometry. Body height, body depth and canal width: rounded
+from Panjabi et al., "Thoracic human vertebrae" (Spine 1991) and "Human lumbar vertebrae" (Spine 1992).
+Medial angles from T2 to T10 are interpolated between T1 (30) and T11 (2.5 degrees). Processes and
 thoracic discs: plausible figures of our own, for a picture and not for a study.
 """
 

@@ -108,7 +108,7 @@ def _arch_parts(size: VertebraSize, side: int) -> list[_Part]:
     # Superior and inferior facets would overlap their neighbours': the joint's gap is cut between them.
     big = 4.4 if size.thoracic else 5.4
     return [
-        _Part((side * (half + 2.5), wall + 11.0, -2.0), (side * 1.0, roof + 2.5, -5.0), (3.7, 4.0), 2.4),
+        _Part((side * (half + 2.5), wall + 11.0, -0.5), (side * 1.0, roof + 2.5, -3.0), (3.7, 4.0), 2.4),
         _Part(corner, (side * far, wall + 8.5, height + 6.0), (4.4, big), 1.3),
         _Part(corner, (side * (near - 4.5), roof + 1.0, -height - 7.0), (4.6, big), 1.3),
         _Part((side * (half + 4.0), wall + 9.0, 1.0), (tip, wall + 8.0 + back, lift), (3.8, 3.4), 1.6),

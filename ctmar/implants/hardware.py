@@ -65,6 +65,7 @@ class ScrewShaft:
             )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         axis = unit(self.direction)
         along, radial = axial_coordinates(points_mm, self.start_mm, axis)
         height = self._thread_height(points_mm, along, axis)
@@ -84,6 +85,7 @@ class ScrewShaft:
         return self.depth_mm * np.abs(2 * (phase - np.floor(phase)) - 1)
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         start = np.asarray(self.start_mm)
         axis = unit(self.direction)
         ends = np.stack([start, start + axis * self.length_mm])
@@ -121,6 +123,7 @@ class Tulip:
             )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         local = (points_mm - np.asarray(self.rod_center_mm)) @ self._axes().T
         half = np.asarray(self.size_mm) / 2
         middle = np.array([0.0, 0.0, half[2] - self.seat_mm])
@@ -134,6 +137,7 @@ class Tulip:
         return np.stack(frame(np.asarray(self.along), np.asarray(self.up)))
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         half = np.asarray(self.size_mm) / 2
         axes = self._axes()
         middle = np.asarray(self.rod_center_mm) + axes[2] * (half[2] - self.seat_mm)

@@ -18,7 +18,7 @@ from ctmar.implants.canal import Canal
 from ctmar.implants.hardware import ROD_DIAMETERS_MM, ScrewShaft, Tulip, spline_rod
 from ctmar.implants.pedicles import Pedicle
 from ctmar.implants.shapes import Cylinder, FloatArray, Part, Vector, unit, vector
-from ctmar.implants.vertebra import LEVELS
+from ctmar.implants.vertebra import LEVELS, Vertebra
 
 TITANIUM, COBALT_CHROME, STEEL = "Ti-6Al-4V", "CoCrMo", "316L"
 ALLOYS: dict[str, tuple[str, str]] = {
@@ -33,6 +33,8 @@ LENGTHS_MM = tuple(range(20, 60, 5))
 ISTHMUS_SHARE, TIP_GAP_MM = 0.8, 4.0
 MAX_PROUD_MM, MAX_SUNK_MM = 6.0, 3.0
 """How far a head may be raised off the bone or sunk into it to line up with its neighbours."""
+THINNER_SHARE, SHORTER_SHARE = 0.3, 0.3
+"""How often a surgeon takes a screw one size below the largest that fits."""
 SEAT_MM = 8.0
 """From the bone at the entry to the rod's axis: the tulip stands on the bone."""
 
@@ -136,6 +138,7 @@ def sample_construct(
     rng: np.random.Generator,
     *,
     canal: Canal | None = None,
+    vertebrae: Sequence[Vertebra] = (),
     z_mm: tuple[float, float] = (-math.inf, math.inf),
     levels: tuple[int, int] = (2, 4),
     unilateral_probability: float = 0.15,
@@ -150,6 +153,8 @@ def sample_construct(
         pedicles: What ``find_pedicles`` found.
         rng: Source of everything that is sampled.
         canal: Screws stay out of it; no check where it is None.
+        vertebrae: Bone that a screw's length is measured in once its direction is sampled; along the
+            pedicle's own axis where they are not given.
         z_mm: Lowest and highest z in mm (anatomy's frame) that some screw must cross.
         levels: Fewest and most levels, where the anatomy has that many.
         unilateral_probability: Share of constructs on one side alone.
@@ -167,8 +172,10 @@ def sample_construct(
     if rng.random() < unilateral_probability:
         here = [p.side for p in chosen if _crosses(p, z_mm)]
         sides = (here[int(rng.integers(len(here)))],) * 2
+    bones = {vertebra.level: vertebra for vertebra in vertebrae}
+    jitter = math.radians(angle_jitter_deg), entry_jitter_mm
     screws = [
-        _sample_screw(pedicle, rng, canal, material, angle_jitter_deg, entry_jitter_mm)
+        _sample_screw(pedicle, rng, canal, bones.get(pedicle.level), material=material, jitter=jitter)
         for pedicle in chosen
         if pedicle.side in sides
     ]
@@ -240,19 +247,18 @@ def _sample_screw(
     pedicle: Pedicle,
     rng: np.random.Generator,
     canal: Canal | None,
+    bone: Vertebra | None,
+    *,
     material: str,
-    angle_jitter_deg: float,
-    entry_jitter_mm: float,
+    jitter: tuple[float, float],
 ) -> ScrewPlan | None:
-    """A screw with a jitter that shrinks, then a diameter that shrinks, until the canal is free; or None."""
-    turn = np.radians(angle_jitter_deg) * rng.standard_normal(2)
-    shift = entry_jitter_mm * rng.standard_normal(2)
-    largest, length = screw_diameter_mm(pedicle.width_mm), screw_length_mm(pedicle.depth_mm)
-    thinner, shorter = rng.random() < 0.3, rng.random() < 0.3
-    if largest is None or length is None:
+    """A screw whose jitter (rad, mm) shrinks, then its diameter, until the canal is free; or None."""
+    turn, shift = jitter[0] * rng.standard_normal(2), jitter[1] * rng.standard_normal(2)
+    thinner, shorter = rng.random() < THINNER_SHARE, rng.random() < SHORTER_SHARE
+    largest = screw_diameter_mm(pedicle.width_mm)
+    if largest is None:
         return None
     diameter = max(SMALLEST_SCREW_MM, largest - SCREW_STEP_MM * thinner)
-    length = max(float(LENGTHS_MM[0]), length - 5.0 * shorter)
     thinner_ones = np.arange(diameter - SCREW_STEP_MM, SMALLEST_SCREW_MM - 0.01, -SCREW_STEP_MM)
     for scale, size in [
         (1.0, diameter),
@@ -261,10 +267,23 @@ def _sample_screw(
         *((0.0, float(d)) for d in thinner_ones),
     ]:
         entry, direction = _jittered(pedicle, scale * turn, scale * shift)
+        length = screw_length_mm(_depth_mm(pedicle, bone, entry, direction))
+        if length is None:
+            continue
+        length = max(float(LENGTHS_MM[0]), length - 5.0 * shorter)
         screw = ScrewPlan(pedicle.level, pedicle.side, entry, direction, size, length, material)
         if canal is None or not canal.contains(_surface(screw)).any():
             return screw
     return None
+
+
+def _depth_mm(pedicle: Pedicle, bone: Vertebra | None, entry_mm: Vector, direction: Vector) -> float:
+    """From the entry to the anterior cortex, on the screw's own line where there is bone to ask."""
+    if bone is None:
+        return pedicle.depth_mm
+    axis = np.asarray(direction)
+    start = float((np.asarray(pedicle.isthmus_mm) - np.asarray(entry_mm)) @ axis)
+    return start + bone.reach_mm(np.asarray(entry_mm) + start * axis, axis, lasting_mm=0.5)
 
 
 def _with_heads_in_line(screws: Sequence[ScrewPlan]) -> tuple[ScrewPlan, ...]:
@@ -275,8 +294,10 @@ def _with_heads_in_line(screws: Sequence[ScrewPlan]) -> tuple[ScrewPlan, ...]:
         if len(heads) >= 3:
             y = np.polyval(np.polyfit(heads[:, 2], heads[:, 1], 1), screw.rod_center_mm[2])
             raised = (y - screw.rod_center_mm[1]) / max(-screw.direction[1], 0.5)
-            screw = replace(screw, proud_mm=float(np.clip(raised, -MAX_SUNK_MM, MAX_PROUD_MM)))
-        adjusted.append(screw)
+            proud = float(np.clip(raised, -MAX_SUNK_MM, MAX_PROUD_MM))
+            adjusted.append(replace(screw, proud_mm=proud))
+        else:
+            adjusted.append(screw)
     return tuple(adjusted)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ctmar.errors import CtmarError
 from ctmar.implants.shapes import (
@@ -53,6 +54,7 @@ class Blob:
             )
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         offset = points_mm - np.asarray(self.center_mm)
         distance = np.linalg.norm(offset, axis=-1)
         toward = offset / np.maximum(distance, 1e-9)[..., None]
@@ -66,6 +68,7 @@ class Blob:
         return (distance - self.radius_mm * radius) / steep
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         reach = self.radius_mm * (1 + sum(map(abs, self.amplitudes)))
         return np.asarray(self.center_mm) - reach, np.asarray(self.center_mm) + reach
 
@@ -110,7 +113,7 @@ def sample_random_metal(
     sizes_mm: tuple[float, float] = (3.0, 30.0),
     materials: tuple[str, ...] = METALS,
 ) -> RandomPlan:
-    """Pieces that each meet a slice somewhere inside the body.
+    """Pieces that each meet a slice inside the body, half their length or more from the skin.
 
     Args:
         body: Bool ``(row, column)``, where the slice is body.
@@ -130,22 +133,23 @@ def sample_random_metal(
         raise CtmarError(
             f"sizes_mm must be (smallest, largest) with 0 < smallest ≤ largest, got {sizes_mm!r}"
         )
-    places = np.argwhere(body)
-    if len(places) == 0:
+    depth = ndimage.distance_transform_edt(np.pad(body, 1), sampling=spacing_mm[1::-1])[1:-1, 1:-1]
+    if not body.any():
         raise CtmarError(f"random metal needs body in slice {slice_index}, got none")
     chosen = []
     for _ in range(int(rng.integers(pieces[0], pieces[1] + 1))):
+        length = float(np.exp(rng.uniform(*np.log(sizes_mm))))
+        places = np.argwhere(depth >= min(length / 2, float(depth.max())))
         row, column = places[int(rng.integers(len(places)))]
         center = np.array([column, row, slice_index]) * np.asarray(spacing_mm)
-        chosen.append(_sample_piece(center, sizes_mm, materials, rng))
+        chosen.append(_sample_piece(center, length, materials, rng))
     return RandomPlan(tuple(chosen))
 
 
 def _sample_piece(
-    center: FloatArray, sizes_mm: tuple[float, float], materials: tuple[str, ...], rng: np.random.Generator
+    center: FloatArray, length: float, materials: tuple[str, ...], rng: np.random.Generator
 ) -> Piece:
     material, kind = str(rng.choice(list(materials))), str(rng.choice(list(KINDS)))
-    length = float(np.exp(rng.uniform(*np.log(sizes_mm))))
     axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     if kind == "ellipsoid":
         radii = length / 2 * np.array([1.0, *rng.uniform(0.3, 1.0, 2)])

@@ -106,9 +106,11 @@ class Sphere:
         positive("radius_mm", self.radius_mm)
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         return np.linalg.norm(points_mm - np.asarray(self.center_mm), axis=-1) - self.radius_mm
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         center = np.asarray(self.center_mm)
         return center - self.radius_mm, center + self.radius_mm
 
@@ -141,6 +143,7 @@ class Ellipsoid:
         return np.where(value < 1e-6, -float(radii.min()), distance)
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         center = np.asarray(self.center_mm)
         reach = np.sqrt(((np.asarray(self.axes) * np.asarray(self.radii_mm)[:, None]) ** 2).sum(axis=0))
         return center - reach, center + reach
@@ -172,12 +175,14 @@ class Cylinder:
         return self.radius_mm if self.end_radius_mm is None else self.end_radius_mm
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         span = np.subtract(self.end_mm, self.start_mm)
         length = float(np.linalg.norm(span))
         along, radial = axial_coordinates(points_mm, self.start_mm, span / length)
         return frustum_distance(along, radial, length, self.radius_mm, self._end_radius)
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         axis = unit(np.subtract(self.end_mm, self.start_mm))
         return _box_of_discs([self.start_mm, self.end_mm], axis, [self.radius_mm, self._end_radius])
 
@@ -216,6 +221,7 @@ class Tube:
             raise CtmarError(f"a rod must have at least 2 points, got {len(self.points_mm)}")
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         vertices = np.asarray(self.points_mm)
         nearest = np.full(points_mm.shape[:-1], np.inf)
         for start, end in pairwise(vertices):
@@ -223,6 +229,7 @@ class Tube:
         return np.sqrt(nearest) - self.radius_mm
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         vertices = np.asarray(self.points_mm)
         return vertices.min(axis=0) - self.radius_mm, vertices.max(axis=0) + self.radius_mm
 
@@ -246,8 +253,10 @@ class Union:
             raise CtmarError("a union must hold at least 1 shape, got 0")
 
     def signed_distance(self, points_mm: FloatArray) -> FloatArray:
+        """Distance in mm of points ``(..., 3)`` to the surface, negative inside; shape ``(...)``."""
         return np.minimum.reduce([shape.signed_distance(points_mm) for shape in self.shapes])
 
     def bounds_mm(self) -> tuple[FloatArray, FloatArray]:
+        """Lowest and highest corner ``(3,)`` in mm of a box that holds the solid."""
         boxes = [shape.bounds_mm() for shape in self.shapes]
         return np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)

@@ -19,6 +19,8 @@ LEVELS: dict[int, str] = {
 CROP_PAD = 3
 BESIDE_MM = 12.0
 """The canal this far above and below the body's middle gives the vertebra's tilt: about a body's height."""
+MAX_REACH_MM = 80.0
+"""Longer than any way through a vertebra along a pedicle."""
 MIN_BODY_MM3 = 2000.0
 """Less bone than this before the canal is a fragment; the body of T1 holds about 9000 mm³."""
 
@@ -58,12 +60,12 @@ class Vertebra:
         """Points (u, v, w) as (x, y, z) in mm of the anatomy's frame."""
         return local_mm @ self.axes + self.origin_mm
 
-    def reach_mm(self, start_mm: FloatArray, direction: FloatArray, limit_mm: float = 80.0) -> float:
-        """Distance from a point inside, along a unit direction, to where the bone ends for 1.5 mm."""
-        steps = np.arange(0.0, limit_mm, 0.25)
+    def reach_mm(self, start_mm: FloatArray, direction: FloatArray, lasting_mm: float = 1.5) -> float:
+        """Distance from a point inside, along a unit direction, to where the bone ends for ``lasting_mm``."""
+        steps = np.arange(0.0, MAX_REACH_MM, 0.25)
         outside = self.signed_distance(start_mm + steps[:, None] * direction) > 0
-        lasting = ndimage.binary_opening(outside, np.ones(6))
-        return float(steps[np.argmax(lasting)]) if lasting.any() else limit_mm
+        lasting = ndimage.binary_opening(outside, np.ones(max(1, round(lasting_mm / 0.25))))
+        return float(steps[np.argmax(lasting)]) if lasting.any() else MAX_REACH_MM
 
 
 def find_vertebrae(anatomy: Anatomy, canal: Canal) -> tuple[Vertebra, ...]:

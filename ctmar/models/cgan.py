@@ -103,7 +103,6 @@ class CGANCompletion(NetworkCompletion):
         losses = {"": loss_g, "_l2": loss_l2, "_adversarial": loss_adv, "_discriminator": loss_d}
         self.log_dict(
             {f"train/loss{name}": loss.detach() for name, loss in losses.items()},
-            prog_bar=True,
             on_step=False,
             on_epoch=True,
             batch_size=len(sample.measured),

@@ -213,9 +213,7 @@ class UNetCompletion(NetworkCompletion):
         """The loss of a batch; logs ``train/loss``."""
         sample = self.training_sample(sample, batch_idx)
         loss = self.trace_loss(self.complete(sample), sample)
-        self.log(
-            "train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(sample.measured)
-        )
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
         return loss
 
     def configure_optimizers(self) -> Any:

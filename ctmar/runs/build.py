@@ -73,9 +73,9 @@ def case_folder(cfg: DictConfig, slices: int) -> Path | None:
     """Where the simulated cases of this config are kept; named by all that decides them."""
     if cfg.data.cache is None:
         return None
-    settings = plain(OmegaConf.masked_copy(cfg, ["anatomy", "scanner", "geometry", "projector", "seed"]))
-    settings["data"] = {key: plain(cfg)["data"][key] for key in SIMULATION_KEYS}
-    settings["slices"] = slices
+    resolved = plain(cfg)
+    settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
+    settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
     files = [cfg.anatomy[key] for key in ("ct", "labels") if cfg.anatomy.get(key)]
     return Path(cfg.data.cache) / fingerprint(settings, files)
 

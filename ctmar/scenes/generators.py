@@ -17,6 +17,7 @@ from ctmar.implants.pedicles import Pedicle, find_pedicles
 from ctmar.implants.planner import build, reach_z_mm, sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
 from ctmar.implants.shapes import METALS, Part
+from ctmar.implants.vertebra import Vertebra, find_vertebrae
 from ctmar.scenes.scene import Pose, Scene, metal_in_slice
 
 MIN_METAL_MM2 = 20.0
@@ -49,9 +50,10 @@ class _Held:
 
 
 @lru_cache(maxsize=16)
-def _landmarks(held: _Held) -> tuple[tuple[Pedicle, ...], Canal]:
-    """Pedicles and canal of a body, found once."""
-    return find_pedicles(held.anatomy), find_canal(held.anatomy)
+def _landmarks(held: _Held) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vertebra, ...]]:
+    """Pedicles, canal and vertebrae of a body, found once."""
+    canal = find_canal(held.anatomy)
+    return find_pedicles(held.anatomy), canal, find_vertebrae(held.anatomy, canal)
 
 
 class RealisticGenerator:
@@ -70,6 +72,7 @@ class RealisticGenerator:
     def __init__(
         self,
         levels: Sequence[int] = (2, 4),
+        *,
         unilateral_probability: float = 0.15,
         alloys: Mapping[str, float] | None = None,
         angle_jitter_deg: float = 2.0,
@@ -93,14 +96,16 @@ class RealisticGenerator:
         Raises:
             CtmarError: Where no vertebra that reaches the slices has room for a pedicle screw.
         """
-        pedicles, canal = _landmarks(_Held(anatomy))
+        pedicles, canal, vertebrae = _landmarks(_Held(anatomy))
         z_mm = _extent(anatomy, slices)
         if not any(low <= z_mm[1] and high >= z_mm[0] for low, high in map(reach_z_mm, pedicles)):
             raise CtmarError(_no_room(anatomy, slices, pedicles))
         pose = sample_pose(self.max_rotation_deg, self.max_shift_mm, rng)
         levels = (int(self.levels[0]), int(self.levels[1]))
         for _ in range(ATTEMPTS):
-            plan = sample_construct(pedicles, rng, canal=canal, z_mm=z_mm, levels=levels, **self.options)
+            plan = sample_construct(
+                pedicles, rng, canal=canal, vertebrae=vertebrae, z_mm=z_mm, levels=levels, **self.options
+            )
             parts = build(plan)
             center = _choose_slice(anatomy, parts, slices, rng)
             if center is not None:
@@ -210,7 +215,7 @@ def _choose_slice(
     anatomy: Anatomy, parts: Sequence[Part], slices: range, rng: np.random.Generator
 ) -> int | None:
     """One of the slices that hold enough metal, those rich in screws likelier; None where none does."""
-    shafts = [part for part in parts if part.name.endswith(" screw") and "set screw" not in part.name]
+    shafts = [part for part in parts if part.name.endswith(("left screw", "right screw"))]
     total: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, parts, k) for k in slices])
     screw: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, shafts, k) for k in slices])
     weights = np.where(total >= MIN_METAL_MM2, screw + SCREW_SHARE * (total - screw), 0.0)

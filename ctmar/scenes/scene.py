@@ -95,14 +95,24 @@ class Scene:
         empty = np.zeros(grid.shape, np.float32)
         materials = sorted({name for cut in cuts for name in cut})
         return SceneSlices(
-            hu=np.stack(
-                [_resample(self.anatomy, self.anatomy.hu[k], self.pose, grid, 1, AIR_HU) for k in indices]
-            ),
+            hu=np.stack([self._resample(self.anatomy.hu[k], grid, order=1, outside=AIR_HU) for k in indices]),
             labels=np.stack(
-                [_resample(self.anatomy, self.anatomy.labels[k], self.pose, grid, 0, 0) for k in indices]
+                [self._resample(self.anatomy.labels[k], grid, order=0, outside=0) for k in indices]
             ),
             metal={name: np.stack([cut.get(name, empty) for cut in cuts]) for name in materials},
             spacing_mm=grid.spacing_mm,
+        )
+
+    def _resample(self, image: NDArray[Any], grid: ImageGrid, order: int, outside: float) -> NDArray[Any]:
+        """A slice of the volume on the scanner's pixels, linear (order 1) or nearest (order 0)."""
+        voxel = np.asarray(self.anatomy.spacing_mm)[[1, 0]]
+        backward = self.pose.rotation.T[::-1, ::-1]  # the scanner's (y, x) to the patient's
+        matrix = backward * grid.spacing_mm / voxel[:, None]
+        shift = backward @ np.asarray(self.pose.shift_mm)[::-1]
+        pixel_center = (np.asarray(grid.shape) - 1) / 2
+        offset = (volume_center_mm(self.anatomy)[::-1] - shift) / voxel - matrix @ pixel_center
+        return ndimage.affine_transform(
+            image, matrix, offset, output_shape=grid.shape, order=order, mode="constant", cval=outside
         )
 
 
@@ -110,21 +120,6 @@ def volume_center_mm(anatomy: Anatomy) -> FloatArray:
     """In-plane centre (x, y) of the volume in mm of its frame: halfway between the outer voxels' centres."""
     rows, columns = anatomy.hu.shape[1:]
     return np.array([(columns - 1) / 2 * anatomy.spacing_mm[0], (rows - 1) / 2 * anatomy.spacing_mm[1]])
-
-
-def _resample(
-    anatomy: Anatomy, image: NDArray[Any], pose: Pose, grid: ImageGrid, order: int, outside: float
-) -> NDArray[Any]:
-    """A slice of the volume on the scanner's pixels, linear (order 1) or nearest (order 0)."""
-    voxel = np.asarray(anatomy.spacing_mm)[[1, 0]]
-    backward = pose.rotation.T[::-1, ::-1]  # the scanner's (y, x) to the patient's
-    matrix = backward * grid.spacing_mm / voxel[:, None]
-    pixel_center = (np.asarray(grid.shape) - 1) / 2
-    shift = backward @ np.asarray(pose.shift_mm)[::-1]
-    offset = (volume_center_mm(anatomy)[::-1] - shift) / voxel - matrix @ pixel_center
-    return ndimage.affine_transform(
-        image, matrix, offset, output_shape=grid.shape, order=order, mode="constant", cval=outside
-    )
 
 
 def metal_in_slice(

@@ -44,7 +44,7 @@ def test_a_painted_ball_has_its_volume_and_place():
     share = (canvas.hu + 1000) / 1000
     assert share.sum() * 3.0 == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.03)
     k, j, i = np.argwhere(canvas.labels == 7).mean(0)
-    assert (i * 2.0, j * 1.5, k * 1.0) == pytest.approx((40, 30, 10), abs=0.3)
+    assert (i * 1.0, j * 1.5, k * 2.0) == pytest.approx((40, 30, 10), abs=0.3)
 
 
 def test_a_box_outside_the_grid_is_empty():

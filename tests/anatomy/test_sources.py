@@ -15,7 +15,11 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "anatomy"
 
 
 def small(**arguments):
-    options = {"num_bodies": {"train": 2, "val": 1, "test": 1}, "levels": ["L2"], "spacing_mm": [4.0, 4.0, 5.0]}
+    options = {
+        "num_bodies": {"train": 2, "val": 1, "test": 1},
+        "levels": ["L2"],
+        "spacing_mm": [4.0, 4.0, 5.0],
+    }
     return ProceduralSpine(**{**options, **arguments})
 
 

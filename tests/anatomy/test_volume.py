@@ -74,7 +74,10 @@ def test_a_sagittal_volume_is_turned_to_axial_slices(tmp_path):
 def test_labels_stored_flipped_fit_a_ct_that_is_not(tmp_path, ct):
     flipped = label_map()[:, ::-1].copy()
     names = write(
-        tmp_path / "l.nii.gz", flipped, origin=(10.0, 20.0 + 2.0 * 8, 30.0), direction=(1, 0, 0, 0, -1, 0, 0, 0, 1)
+        tmp_path / "l.nii.gz",
+        flipped,
+        origin=(10.0, 20.0 + 2.0 * 8, 30.0),
+        direction=(1, 0, 0, 0, -1, 0, 0, 0, 1),
     )
     assert np.array_equal(read_anatomy(ct, names).labels, label_map())
 
@@ -120,7 +123,9 @@ def test_a_body_at_the_border_is_truncated_and_one_in_air_is_not(tmp_path):
 def test_a_missing_file_is_named(tmp_path, ct):
     with pytest.raises(CtmarError, match="CT must be a file .* got .*absent.nii.gz, which does not exist"):
         read_anatomy(tmp_path / "absent.nii.gz", None)
-    with pytest.raises(CtmarError, match="labels must be a file .* got .*absent.nii.gz, which does not exist"):
+    with pytest.raises(
+        CtmarError, match="labels must be a file .* got .*absent.nii.gz, which does not exist"
+    ):
         read_anatomy(ct, tmp_path / "absent.nii.gz")
 
 
@@ -208,7 +213,9 @@ def test_labels_of_another_grid_are_refused(tmp_path, ct, changed, message):
 
 
 def test_labels_a_rounding_error_away_are_accepted(tmp_path, ct):
-    path = write(tmp_path / "labels.nii.gz", label_map(), spacing=(1.500001, 2.0, 3.0), origin=(10.0001, 20.0, 30.0))
+    path = write(
+        tmp_path / "labels.nii.gz", label_map(), spacing=(1.500001, 2.0, 3.0), origin=(10.0001, 20.0, 30.0)
+    )
     assert read_anatomy(ct, path).labels.max() == L1
 
 
@@ -227,7 +234,7 @@ def test_labels_without_sense_are_refused(tmp_path, ct, array, message):
         read_anatomy(ct, write(tmp_path / "labels.nii.gz", array))
 
 
-def write_series(folder, drop=None, spacing=True):
+def write_series(folder, drop=None):
     folder.mkdir()
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -236,12 +243,17 @@ def write_series(folder, drop=None, spacing=True):
             continue
         image = sitk.GetImageFromArray(np.full((1, 9, 11), 100 * k, np.int16))
         image.SetSpacing((1.5, 2.0, 3.0))
-        tags = {"0008|0060": "CT", "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0018": f"1.2.3.{k}",
-                "0020|0032": f"10\\20\\{30 + 3 * k}", "0020|0037": "1\\0\\0\\0\\1\\0", "0020|0013": str(k)}
+        tags = {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.3",
+            "0020|000d": "1.2",
+            "0008|0018": f"1.2.3.{k}",
+            "0020|0032": f"10\\20\\{30 + 3 * k}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(k),
+        }
         for tag, value in tags.items():
             image.SetMetaData(tag, value)
-        if not spacing:
-            image.SetMetaData("0008|0016", "1.2.840.10008.5.1.4.1.1.7")
         writer.SetFileName(str(folder / f"{9 - k}.dcm"))
         writer.Execute(image)
     return folder

@@ -1,4 +1,4 @@
-"""Pedicles: found where a spine of known solids has them, mirrored when it is mirrored, none where it is cut."""
+"""Pedicles: found where a spine of known solids has them, mirrored with it, none where it is cut."""
 
 from dataclasses import replace
 
@@ -19,7 +19,9 @@ def medial_deg(pedicle):
 def test_pedicles_are_found_with_their_size_place_and_angle(spacing_mm):
     anatomy = make_spine(spacing_mm)
     found = find_pedicles(anatomy)
-    assert [(p.level, p.side) for p in found] == [(n, s) for n in ("L3", "L2", "L1") for s in ("left", "right")]
+    assert [(p.level, p.side) for p in found] == [
+        (n, s) for n in ("L3", "L2", "L1") for s in ("left", "right")
+    ]
     middle = (anatomy.labels.shape[2] - 1) / 2 * spacing_mm[0]
     for pedicle, height in zip(found, np.repeat((20.0, 55.0, 90.0), 2), strict=True):
         x, y, z = pedicle.isthmus_mm
@@ -27,7 +29,7 @@ def test_pedicles_are_found_with_their_size_place_and_angle(spacing_mm):
         expected = OFFSET_MM + (y - ISTHMUS_Y) * np.tan(np.radians(MEDIAL_DEG))
         assert sign * (x - middle) == pytest.approx(expected, abs=1.5)
         assert z == pytest.approx(height + 4, abs=2.0)
-        assert pedicle.width_mm == pytest.approx(WIDTH_MM, abs=1.2)
+        assert pedicle.width_mm == pytest.approx(WIDTH_MM, abs=max(1.2, 1.1 * spacing_mm[0]))
         assert pedicle.height_mm == pytest.approx(HEIGHT_MM, abs=3.0)
         assert medial_deg(pedicle) == pytest.approx(MEDIAL_DEG, abs=6.0)
         assert abs(pedicle.direction[2]) < 0.15 and pedicle.direction[1] < 0
@@ -84,14 +86,17 @@ def test_no_vertebra_no_pedicle(toy_spine):
 
 def test_the_canal_is_the_cavity_in_the_ring_with_or_without_a_cord(toy_spine):
     without = np.where(toy_spine.labels == 79, 0, toy_spine.labels).astype(np.uint8)
-    center = np.array([47.2, 61.0, 0.0])
+
+    def at(u, v, w):
+        return np.array([47.2 + u, 61.0 + v, w])
+
     for labels in (toy_spine.labels, without):
         canal = find_canal(replace(toy_spine, labels=labels))
         for height in (20.0, 55.0, 90.0):
-            assert canal.contains(center + [0, 0, height])
-            assert canal.contains(center + [8.0, 0, height + 8])
-            assert not canal.contains(center + [17.0, 0, height + 4])
-            assert not canal.contains(center + [0, -15.0, height])
+            assert canal.contains(at(0, 0, height))
+            assert canal.contains(at(8.0, 0, height + 8))
+            assert not canal.contains(at(17.0, 0, height + 4))
+            assert not canal.contains(at(0, -15.0, height))
         assert not canal.contains(np.array([-50.0, 0.0, 0.0]))
         assert not (canal.mask & (labels > 0) & (labels < 79)).any()
 
@@ -118,4 +123,7 @@ def test_a_real_spine_has_pedicles_of_human_size(thorax):
         assert 11.0 < pedicle.height_mm < 25.0
         assert 35.0 < pedicle.depth_mm < 65.0
         assert -12.0 < medial_deg(pedicle) < 30.0
-        assert thorax.labels[tuple(np.rint(np.array(pedicle.isthmus_mm) / thorax.spacing_mm).astype(int)[::-1])] > 0
+        assert (
+            thorax.labels[tuple(np.rint(np.array(pedicle.isthmus_mm) / thorax.spacing_mm).astype(int)[::-1])]
+            > 0
+        )

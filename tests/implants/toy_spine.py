@@ -12,7 +12,9 @@ def make_spine(spacing_mm=(0.8, 0.8, 2.5), heights_mm=(20.0, 55.0, 90.0), top_mm
     """L3, L2 and L1 upright, with pedicles converging by ``MEDIAL_DEG``."""
     sx, sy, sz = spacing_mm
     shape = (round(top_mm / sz), round(110 / sy), round(96 / sx))
-    z, y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(shape, (sz, sy, sx), strict=True)), indexing="ij")
+    z, y, x = np.meshgrid(
+        *(np.arange(n) * s for n, s in zip(shape, (sz, sy, sx), strict=True)), indexing="ij"
+    )
     x = x - (shape[2] - 1) / 2 * sx
     labels = np.zeros(shape, np.uint8)
     canal = (x / 11) ** 2 + ((y - CANAL_Y) / 8) ** 2 < 1

@@ -1,0 +1,128 @@
+"""Generators: metal in the wanted slices, everything sampled on record, nothing hidden in a cache."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ctmar.anatomy import Anatomy
+from ctmar.anatomy.procedural import build_body
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid
+from ctmar.implants import Plan, RandomPlan, build, build_random_metal
+from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
+from ctmar.scenes.generators import _landmarks
+
+GENERATORS = [RealisticGenerator(), RandomGenerator(), MixedGenerator(0.5)]
+IDS = ["realistic", "random", "mixed"]
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> Anatomy:
+    return build_body(1, levels=("L1", "L2", "L3"), spacing_mm=(2.0, 2.0, 3.0))
+
+
+@pytest.fixture(scope="module")
+def slices(anatomy):
+    return range(2, len(anatomy.hu) - 2)
+
+
+@pytest.mark.parametrize("generator", GENERATORS, ids=IDS)
+def test_the_center_slice_is_wanted_and_holds_metal(generator, anatomy, slices):
+    for seed in range(6):
+        scene = generator.sample(anatomy, slices, np.random.default_rng(seed))
+        assert scene.center_slice in slices
+        cut = scene.slices((0,), ImageGrid((256, 256), 1.4))
+        assert sum(image.sum() for image in cut.metal.values()) * 1.4**2 > 15.0
+
+
+@pytest.mark.parametrize("generator", GENERATORS, ids=IDS)
+def test_the_same_seed_gives_the_same_scene_whatever_came_before(generator, anatomy, slices):
+    _landmarks.cache_clear()
+    first = generator.sample(anatomy, slices, np.random.default_rng(5))
+    generator.sample(anatomy, slices, np.random.default_rng(6))
+    second = generator.sample(anatomy, slices, np.random.default_rng(5))
+    assert first.parameters == second.parameters
+    assert (first.parts, first.pose, first.center_slice) == (second.parts, second.pose, second.center_slice)
+    assert generator.sample(anatomy, slices, np.random.default_rng(7)).parameters != first.parameters
+
+
+@pytest.mark.parametrize("generator", GENERATORS, ids=IDS)
+def test_the_parameters_are_plain_and_rebuild_the_metal(generator, anatomy, slices):
+    scene = generator.sample(anatomy, slices, np.random.default_rng(2))
+    told = json.loads(json.dumps(scene.parameters))
+    assert told == scene.parameters
+    if told["kind"] == "realistic":
+        assert build(Plan.from_dict(told["plan"])) == scene.parts
+    else:
+        assert build_random_metal(RandomPlan.from_dict(told["plan"])) == scene.parts
+    assert told["center_slice"] == scene.center_slice
+    assert told["pose"] == {"rotation_deg": scene.pose.rotation_deg, "shift_mm": list(scene.pose.shift_mm)}
+
+
+def test_poses_stay_within_their_limits_and_vary(anatomy, slices):
+    generator = RandomGenerator(max_rotation_deg=4.0, max_shift_mm=6.0)
+    poses = [generator.sample(anatomy, slices, np.random.default_rng(n)).pose for n in range(25)]
+    turns, shifts = np.array([p.rotation_deg for p in poses]), np.array([p.shift_mm for p in poses])
+    assert np.abs(turns).max() <= 4.0 and np.ptp(turns) > 4.0
+    assert np.abs(shifts).max() <= 6.0 and (np.ptp(shifts, axis=0) > 6.0).all()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kinds"), [(0.0, {"random"}), (1.0, {"realistic"}), (0.5, {"random", "realistic"})]
+)
+def test_the_ratio_says_how_often_a_scene_is_realistic(anatomy, slices, ratio, kinds):
+    generator = MixedGenerator(ratio)
+    scenes = [generator.sample(anatomy, slices, np.random.default_rng(n)) for n in range(12)]
+    assert {scene.parameters["kind"] for scene in scenes} == kinds
+
+
+def test_realistic_metal_is_in_and_behind_the_spine(anatomy, slices):
+    scene = RealisticGenerator().sample(anatomy, slices, np.random.default_rng(3))
+    vertebra = (anatomy.labels >= 26) & (anatomy.labels <= 50)
+    for part in scene.parts:
+        if part.name.endswith(("left screw", "right screw")):
+            points = np.argwhere(vertebra)[:, ::-1] * np.asarray(anatomy.spacing_mm)
+            assert (part.shape.signed_distance(points) < 0).sum() > 20
+    rods = [part for part in scene.parts if part.name.endswith("rod")]
+    middle = anatomy.spacing_mm[1] * np.nonzero(vertebra)[1].mean()
+    assert rods and all(part.shape.bounds_mm()[0][1] > middle for part in rods)
+
+
+def test_no_room_is_one_line_that_names_the_slices(anatomy):
+    for body, wanted in (
+        (replace(anatomy, labels=np.zeros_like(anatomy.labels)), range(4, 9)),
+        (anatomy, range(0, 1)),
+    ):
+        expected = f"no vertebra in slices {wanted.start}-{wanted[-1]} of .* has room for a pedicle screw"
+        with pytest.raises(CtmarError, match=expected) as caught:
+            RealisticGenerator().sample(body, wanted, np.random.default_rng(0))
+        assert "\n" not in str(caught.value)
+
+
+def test_random_metal_needs_a_body(anatomy):
+    air = replace(anatomy, hu=np.full_like(anatomy.hu, -1000.0))
+    with pytest.raises(CtmarError, match="random metal needs slices with body"):
+        RandomGenerator().sample(air, range(3, 6), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("generator", GENERATORS, ids=IDS)
+def test_slices_outside_the_volume_are_refused(generator, anatomy):
+    for wanted in (range(0), range(5, 999), range(-2, 4)):
+        with pytest.raises(CtmarError, match="slices must lie in 0 to"):
+            generator.sample(anatomy, wanted, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MixedGenerator(1.5), r"realistic_ratio must lie in \[0, 1\], got 1.5"),
+        (lambda: RealisticGenerator(max_shift_mm=-1.0), "max_shift_mm must be 0 or more, got -1.0"),
+        (lambda: RealisticGenerator(levels=(3, 2)), "levels must be"),
+        (lambda: RandomGenerator(materials=["gold"]), "materials must be some of"),
+    ],
+)
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(CtmarError, match=message):
+        make()
