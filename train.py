@@ -1,4 +1,4 @@
-"""Trains and evaluates a completion: ``python train.py model=cgan data=realistic``; ``--help`` lists the rest."""
+"""Trains and evaluates a completion: ``python train.py model=cgan data=realistic``."""
 
 import sys
 

@@ -8,6 +8,9 @@ Convention: pixel (row i, column j) lies at ``x = (j - (W-1)/2) * spacing``,
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ctmar.errors import CtmarError
 
 
@@ -89,6 +92,11 @@ class ParallelBeam:
     def shape(self) -> tuple[int, int]:
         """Views and bins: the last two axes of a sinogram."""
         return self.num_angles, self.det_count
+
+    @property
+    def theta(self) -> NDArray[np.float64]:
+        """The views' angles in rad as an array."""
+        return np.asarray(self.angles, dtype=np.float64)
 
     @property
     def wraps(self) -> bool:

@@ -54,7 +54,7 @@ def body_outline(u: Array, v: Array, size: VertebraSize, growth: Array | float =
 
 
 def posterior_wall(size: VertebraSize) -> float:
-    """v of the body's posterior wall in the midline, mm."""
+    """V of the body's posterior wall in the midline, mm."""
     return size.body_depth / 2 * 0.86 - 1.5
 
 

@@ -62,7 +62,7 @@ class ImagePanels(Callback):
         """Forgets the last epoch's cases."""
         self._pictures = {}
 
-    def on_validation_batch_end(  # noqa: PLR0917 (Lightning's own signature)
+    def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,

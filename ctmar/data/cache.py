@@ -67,8 +67,10 @@ def load_case(path: Path) -> MARSample | None:
         about = json.loads(arrays.pop("about").tobytes())
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         fills = {
-            name.removeprefix("fill_"): tensors.pop(name) for name in list(tensors) if name.startswith("fill_")
+            name.removeprefix("fill_"): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith("fill_")
         }
-        return MARSample(**tensors, fills=fills, **about)
+        return MARSample(**tensors, fills=fills, **about)  # type: ignore[arg-type]
     except (FileNotFoundError, EOFError, OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -63,7 +64,9 @@ class MARDataModule(pl.LightningDataModule):
                 num_workers=self.num_workers,
                 worker_init_fn=_one_thread,
             )
-            for _ in tqdm(loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0):
+            for _ in tqdm(
+                loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0
+            ):
                 pass
 
     def train_dataloader(self) -> DataLoader[MARSample]:
@@ -85,21 +88,26 @@ class MARDataModule(pl.LightningDataModule):
         # Samples held in memory would be copied into every worker.
         workers = 0 if data.in_memory else self.num_workers
         return DataLoader(
-            data, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread
+            data,
+            batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=_one_thread,
         )
 
 
-class _Warm(Subset[int]):
+class _Warm(Subset[Any]):
     """Simulates cases for their file alone; nothing travels back from the worker."""
 
-    def __getitem__(self, index: int) -> int:  # type: ignore[override]
+    def __getitem__(self, index: int) -> int:
         data: CaseDataset = self.dataset  # type: ignore[assignment]
         case = self.indices[index]
         data[case]
         data._held.clear()
         return case
 
-    def __getitems__(self, indices: list[int]) -> list[int]:  # type: ignore[override]
+    def __getitems__(self, indices: list[int]) -> list[int]:
         return [self[index] for index in indices]
 
 

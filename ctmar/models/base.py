@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.geometry import ParallelBeam
 from ctmar.sample import MARSample
 
 
@@ -38,6 +39,9 @@ class Completion(pl.LightningModule):
     def forward(self, sample: MARSample) -> Tensor:
         """The same as :meth:`complete`."""
         return self.complete(sample)
+
+    def check_beam(self, beam: ParallelBeam) -> None:
+        """Raises a CtmarError where the method cannot work on this geometry; most work on all."""
 
     def select(self, sample: MARSample) -> MARSample:
         """The slices of ``sample`` that this model works on."""

@@ -18,7 +18,7 @@ from ctmar.errors import CtmarError
 FILTERS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
-def _window(name: str, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+def _window(name: str, frequency: NDArray) -> NDArray:
     """The apodisation at ``frequency`` in cycles per bin, 0 … 0.5."""
     if name == "ram-lak":
         return np.ones_like(frequency)
@@ -34,7 +34,7 @@ def _window(name: str, frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=32)
-def _response(name: str, det_count: int, det_spacing_mm: float) -> tuple[int, NDArray[np.float64]]:
+def _response(name: str, det_count: int, det_spacing_mm: float) -> tuple[int, NDArray]:
     """Padded length and the filter's real frequency response on it, in 1/mm."""
     length = next_fast_len(max(2 * det_count - 1, 1), real=True)
     n = np.arange(length)

@@ -12,7 +12,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 
-def _vectors(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int, count: int) -> list:
+def _vectors(
+    context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int, count: int
+) -> list:
     """Pointers to ``count`` consecutive vectors of ``lanes`` elements from ``array.flat[index]`` on."""
     element = context.get_data_type(array_type.dtype)
     data = context.make_array(array_type)(context, builder, array).data
@@ -104,8 +106,13 @@ def pull(out, source, offset, per_line, per_element, weight, by_view, first, las
     Args:
         out: ``(outer, elements, lanes)``.
         source: ``(inner, size + 2, lanes)``, a zero element at both ends of each line.
-        offset, per_line, per_element, weight: the table (``ctmar.operators.lines``), one entry a view.
+        offset: The table's columns (``ctmar.operators.lines``), one entry a view.
+        per_line: As above.
+        per_element: As above.
+        weight: As above.
         by_view: True where the outer index is the view, False where the inner one is.
+        first: First outer line of this task.
+        last: One past its last.
         block: Inner lines worked on while they stay in cache.
         lanes: A tuple with as many entries as lanes.
     """

@@ -39,7 +39,7 @@ def joseph_lines(grid: ImageGrid, beam: ParallelBeam) -> tuple[Lines, Lines]:
     Element ``n`` is detector bin n; ``c`` is a column (first group) or a row (second group).
     """
     rows, columns = grid.shape
-    cos, sin = np.cos(beam.angles), np.sin(beam.angles)
+    cos, sin = np.cos(beam.theta), np.sin(beam.theta)
     step = beam.det_spacing_mm / grid.spacing_mm
     first = beam.det_offset_mm / grid.spacing_mm - (beam.det_count - 1) / 2 * step
     middle_row, middle_column = (rows - 1) / 2, (columns - 1) / 2
@@ -64,7 +64,7 @@ def pixel_lines(grid: ImageGrid, beam: ParallelBeam) -> Lines:
     Weights are the views' shares of π in rad, so that the map approximates the integral over θ.
     """
     rows, columns = grid.shape
-    cos, sin = np.cos(beam.angles), np.sin(beam.angles)
+    cos, sin = np.cos(beam.theta), np.sin(beam.theta)
     ratio = grid.spacing_mm / beam.det_spacing_mm
     centre = (beam.det_count - 1) / 2 - beam.det_offset_mm / beam.det_spacing_mm
     offset = centre + ratio * ((rows - 1) / 2 * sin - (columns - 1) / 2 * cos)
@@ -73,7 +73,7 @@ def pixel_lines(grid: ImageGrid, beam: ParallelBeam) -> Lines:
 
 def view_weights(beam: ParallelBeam) -> Floats:
     """Share of each view in the integral over θ ∈ [0, π), in rad: half the gap to each neighbour mod π."""
-    angles = np.mod(np.asarray(beam.angles), np.pi)
+    angles = np.mod(beam.theta, np.pi)
     order = np.argsort(angles, kind="stable")
     gaps = np.diff(angles[order], append=angles[order[0]] + np.pi)
     weights = np.empty_like(angles)

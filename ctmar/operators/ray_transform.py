@@ -21,10 +21,21 @@ class Backend(Protocol):
 
     name: str
 
-    def forward(self, image: Tensor) -> Tensor: ...
-    def adjoint(self, sinogram: Tensor) -> Tensor: ...
-    def backproject(self, sinogram: Tensor) -> Tensor: ...
-    def backproject_adjoint(self, image: Tensor) -> Tensor: ...
+    def forward(self, image: Tensor) -> Tensor:
+        """Joseph's line integrals."""
+        ...
+
+    def adjoint(self, sinogram: Tensor) -> Tensor:
+        """Their transpose."""
+        ...
+
+    def backproject(self, sinogram: Tensor) -> Tensor:
+        """Pixel-driven integral over θ."""
+        ...
+
+    def backproject_adjoint(self, image: Tensor) -> Tensor:
+        """Its transpose."""
+        ...
 
 
 class _Linear(torch.autograd.Function):
@@ -75,9 +86,7 @@ class RayTransform:
     def backproject(self, sinogram: Tensor) -> Tensor:
         """Pixel-driven integral over θ of ``(..., A, D)``: ``(..., H, W)``, in rad times the input's unit."""
         use = self._backend(sinogram)
-        return self._apply(
-            sinogram, self.beam.shape, "a sinogram", use.backproject, use.backproject_adjoint
-        )
+        return self._apply(sinogram, self.beam.shape, "a sinogram", use.backproject, use.backproject_adjoint)
 
     def fbp(self, sinogram: Tensor, filter: str = "ram-lak") -> Tensor:
         """Filtered backprojection: ``(..., A, D)`` to ``(..., H, W)`` in 1/mm.
@@ -97,7 +106,9 @@ class RayTransform:
     @staticmethod
     def _check(x: Tensor, shape: tuple[int, int], what: str) -> None:
         if tuple(x.shape[-2:]) != shape or x.ndim < 2:
-            raise CtmarError(f"{what} of this geometry is (..., {shape[0]}, {shape[1]}), got {tuple(x.shape)}")
+            raise CtmarError(
+                f"{what} of this geometry is (..., {shape[0]}, {shape[1]}), got {tuple(x.shape)}"
+            )
         if not x.is_floating_point():
             raise CtmarError(f"{what} must hold floating-point numbers, got {x.dtype}")
 

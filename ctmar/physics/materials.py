@@ -47,7 +47,9 @@ MATERIALS: dict[str, Material] = {
     "Cu": Material((("Cu", 1.0),), 8.96),
     "Ti-6Al-4V": Material((("Ti", 0.90), ("Al", 0.06), ("V", 0.04)), 4.43),
     "CoCrMo": Material((("Co", 0.66), ("Cr", 0.28), ("Mo", 0.06)), 8.3),
-    "316L": Material((("Fe", 0.655), ("Cr", 0.17), ("Ni", 0.12), ("Mo", 0.025), ("Mn", 0.02), ("Si", 0.01)), 8.0),
+    "316L": Material(
+        (("Fe", 0.655), ("Cr", 0.17), ("Ni", 0.12), ("Mo", 0.025), ("Mn", 0.02), ("Si", 0.01)), 8.0
+    ),
 }
 
 METALS = ("Ti-6Al-4V", "CoCrMo", "316L")

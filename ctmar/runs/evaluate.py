@@ -18,7 +18,17 @@ from ctmar.models.classical import FillCompletion, Uncorrected
 from ctmar.runs.build import build_data, build_model, output_dir, set_threads
 from ctmar.sample import MARSample
 
-RUN_KEYS = ("task_name", "paths", "ckpt_path", "train", "evaluation", "extras", "logger", "callbacks", "trainer")
+RUN_KEYS = (
+    "task_name",
+    "paths",
+    "ckpt_path",
+    "train",
+    "evaluation",
+    "extras",
+    "logger",
+    "callbacks",
+    "trainer",
+)
 """What an evaluation takes from its own command line even where a checkpoint brings a config."""
 
 
@@ -48,7 +58,11 @@ def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, fold
     classical = {"uncorrected": Uncorrected()} | {name: FillCompletion(name) for name in cfg.data.fills}
     methods = {name: _method(method) for name, method in classical.items()}
     if model.trainable:
-        device = "cuda" if cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available() else "cpu"
+        device = (
+            "cuda"
+            if cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available()
+            else "cpu"
+        )
         methods["model"] = _method(model.to(device).eval())
     summary = evaluate(
         methods,
@@ -87,7 +101,9 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CtmarError(f"ckpt_path must be a checkpoint of ctmar, {path!r} cannot be read: {reason}") from None
+        raise CtmarError(
+            f"ckpt_path must be a checkpoint of ctmar, {path!r} cannot be read: {reason}"
+        ) from None
     if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise CtmarError(f"ckpt_path must be a checkpoint of a ctmar run with its config, {path!r} is none")
     return checkpoint

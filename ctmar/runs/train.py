@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
@@ -52,8 +52,7 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg)
     data = build_data(cfg, model.slices or 1)
-    if hasattr(model, "check_beam"):
-        model.check_beam(data.simulator.ray.beam)
+    model.check_beam(data.simulator.ray.beam)
     _require_checkpoint(cfg.ckpt_path)
     _simulate_ahead(cfg, model, data)
     folder = output_dir(cfg)
@@ -77,11 +76,15 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
     loggers = build_loggers(cfg)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
-    with open_dict(cfg):
-        settings = OmegaConf.merge(cfg.trainer, {"enable_progress_bar": bool(cfg.extras.progress_bar)})
     # Without the configured callback Lightning would write a checkpoint of its own.
     saves = any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks)
-    trainer = make(settings, callbacks=callbacks, logger=loggers or False, enable_checkpointing=saves)
+    trainer = make(
+        cfg.trainer,
+        callbacks=callbacks,
+        logger=loggers or False,
+        enable_checkpointing=saves,
+        enable_progress_bar=bool(cfg.extras.progress_bar),
+    )
     trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -102,7 +105,7 @@ def _simulate_ahead(cfg: DictConfig, model: Completion, data: MARDataModule) -> 
     """Puts every case that this run needs on disk before the first epoch."""
     splits = [*(("train", "val") if cfg.train and model.trainable else ()), *(("test",) if cfg.test else ())]
     # Of several processes Lightning starts for one run, the first simulates.
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         data.prepare(*splits)
 
 

@@ -117,7 +117,9 @@ def test_disk_gives_the_closed_form_and_equal_mass(backend: str) -> None:
     truth = 2 * mu * (radius**2 - s.double() ** 2).clamp(min=0).sqrt()
     assert (p - truth).norm() / (truth.norm() * math.sqrt(60)) < 4e-3
     mass = p.sum(1) * 0.75
-    torch.testing.assert_close(mass, torch.full_like(mass, float(image.sum()) * spacing**2), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        mass, torch.full_like(mass, float(image.sum()) * spacing**2), rtol=1e-3, atol=0
+    )
 
 
 def test_agrees_with_an_independent_projector() -> None:
