@@ -10,7 +10,7 @@ IMAGE_FIELDS = ("reference_hu", "metal_mask", "body_mask", "tissue_labels")
 
 
 class MARSample(NamedTuple):
-    """A batch of cases: sinograms ``(batch, slice, angle, detector)``, images ``(batch, slice, row, column)``.
+    """A batch of cases: sinograms ``(batch, slice, angle, detector)``, images ``(batch, slice, row, col)``.
 
     The slice axis holds 1 slice, or 3 adjacent ones with the scored one in the centre. A single
     case has the same fields without the batch axis, and ``case_id`` and ``parameters`` unlisted.

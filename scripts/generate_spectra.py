@@ -28,7 +28,7 @@ def main() -> None:
     energies = [k + 0.5 for k in range(10, max(POTENTIALS_KV))]
     with output.open("w") as file:
         file.write(
-            f"# Tungsten anode, {ANODE_ANGLE_DEG} degrees, {ALUMINIUM_MM} mm Al; photons a 1 keV bin, sum 1.\n"
+            f"# Tungsten anode, {ANODE_ANGLE_DEG} degrees, {ALUMINIUM_MM} mm Al; photons a 1 keV bin\n"
         )
         file.write(f"# SpekPy {spekpy.__version__}, physics=kqp; scripts/generate_spectra.py\n")
         file.write("energy_kev," + ",".join(f"kvp_{kvp}" for kvp in POTENTIALS_KV) + "\n")
