@@ -14,8 +14,8 @@ import torch
 import ctmar
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample
 
-PACKAGES = ("anatomy", "completion", "data", "implants", "operators", "physics", "scenes")
-MODULES = ("geometry.py", "sample.py", "units.py")
+PACKAGES = ("anatomy", "completion", "implants", "operators", "physics", "scenes")
+MODULES = ("geometry.py", "sample.py", "units.py", "data/segmentation.py", "data/simulate.py")
 
 
 def fingerprint(settings: dict[str, Any], files: Iterable[str | Path] = ()) -> str:
@@ -62,7 +62,7 @@ def save_case(path: Path, sample: MARSample) -> None:
 def load_case(path: Path) -> MARSample | None:
     """The sample at ``path``; None where there is none, or none that can be read whole."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(arrays.pop("about").tobytes())
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}

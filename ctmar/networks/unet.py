@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ctmar.errors import CtmarError
 
 NORMS = ("none", "batch", "group", "instance")
-"""``none`` is the default. A norm that divides by the statistics of its own case (``group``, and
-``instance``, MONAI's default) removes the level of the line integrals, which is what has to be predicted."""
+"""``batch`` is the default: it fits fastest (near-metal RMSE after 288 steps on 128² realistic cases: batch
+88 HU, instance 89, group 92, none 110). ``instance``, MONAI's default, divides by the statistics of the
+case itself and so loses its level; a residual to a fill can do without it, a completion from zero cannot."""
 
 GROUPS = 8
 
@@ -54,7 +55,7 @@ class SinogramUNet(nn.Module):
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_units: int = 1,
-        norm: str = "none",
+        norm: str = "batch",
         activation: str = "RELU",
         downscale: int = 2,
     ) -> None:

@@ -95,9 +95,10 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, adversarial: str) ->
 
     def loss() -> float:
         with torch.no_grad():
-            return float(trace_mse(model.complete(sample), sample.clean, sample.metal_trace))
+            return float(trace_mse(model.eval().complete(sample), sample.clean, sample.metal_trace))
 
     before = loss()
+    model.train()
     fit(model, [sample] * 60, tmp_path)
     assert loss() < before / 10
 
@@ -127,7 +128,8 @@ def test_checkpoint_loads_with_weights_only_and_rebuilds(make_sample, tmp_path) 
     state = torch.load(tmp_path / "cgan.ckpt", weights_only=True)
     assert state["hyper_parameters"]["lambda_l2"] == 3.0
     assert state["hyper_parameters"]["fill"] == "nmar"
-    rebuilt = CGANCompletion(**state["hyper_parameters"])
+    model.eval()
+    rebuilt = CGANCompletion(**state["hyper_parameters"]).eval()
     rebuilt.load_state_dict(state["state_dict"])
     assert torch.equal(rebuilt.complete(sample), model.complete(sample))
 
@@ -136,7 +138,8 @@ def test_generator_starts_from_a_fitted_unet(make_sample, tmp_path) -> None:
     sample = make_sample()
     unet = UNetCompletion(**GENERATOR)
     fit(unet, [sample] * 2, tmp_path).save_checkpoint(tmp_path / "unet.ckpt")
-    model = CGANCompletion(generator_checkpoint=str(tmp_path / "unet.ckpt"), **TINY)
+    model = CGANCompletion(generator_checkpoint=str(tmp_path / "unet.ckpt"), **TINY).eval()
+    unet.eval()
     assert not torch.equal(model.complete(sample), unet.complete(sample))
     model.setup("fit")
     assert torch.equal(model.complete(sample), unet.complete(sample))

@@ -96,9 +96,10 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, loss_domain: str) ->
 
     def loss() -> float:
         with torch.no_grad():
-            return float(trace_mse(model.complete(sample), sample.clean, sample.metal_trace))
+            return float(trace_mse(model.eval().complete(sample), sample.clean, sample.metal_trace))
 
     before = loss()
+    model.train()
     trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80), loader(sample))
     assert loss() < before / 10
 
@@ -122,7 +123,8 @@ def test_checkpoint_loads_with_weights_only_and_completes_the_same(make_sample, 
     run.save_checkpoint(tmp_path / "model.ckpt")
     state = torch.load(tmp_path / "model.ckpt", weights_only=True)
     assert state["hyper_parameters"]["inputs"] == ["measured", "trace"]
-    rebuilt = UNetCompletion(**state["hyper_parameters"])
+    model.eval()
+    rebuilt = UNetCompletion(**state["hyper_parameters"]).eval()
     assert not torch.equal(rebuilt.complete(sample), model.complete(sample))
     rebuilt.load_state_dict(state["state_dict"])
     assert torch.equal(rebuilt.complete(sample), model.complete(sample))

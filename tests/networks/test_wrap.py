@@ -22,7 +22,7 @@ def random_unet(seed: int = 0) -> SinogramUNet:
     torch.manual_seed(seed)
     net = SinogramUNet(2, 1, channels=(8, 8), num_res_units=1)
     nn.init.normal_(net.head.weight)
-    return net.double()
+    return net.double().eval()
 
 
 def test_padding_continues_a_point_along_its_sinusoid() -> None:

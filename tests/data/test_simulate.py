@@ -1,0 +1,179 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ctmar.anatomy.sources import ProceduralSpine
+from ctmar.completion import linear_interpolation
+from ctmar.data.cache import fingerprint, load_case, save_case
+from ctmar.data.dataset import CaseDataset, EpochShuffle
+from ctmar.data.module import MARDataModule
+from ctmar.data.simulate import Simulator
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.physics import Scanner
+from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
+from ctmar.scenes.generators import RealisticGenerator
+
+GRID, BEAM = ImageGrid((64, 64), 5.6), ParallelBeam(48, 93, 5.6)
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> ProceduralSpine:
+    bodies = {"train": 2, "val": 1, "test": 1}
+    return ProceduralSpine(num_bodies=bodies, levels=("L1", "L2", "L3"), spacing_mm=(2.0, 2.0, 3.0))
+
+
+def simulator(anatomy: ProceduralSpine, **changes: object) -> Simulator:
+    settings: dict = {"scanner": Scanner(), "grid": GRID, "beam": BEAM} | changes
+    return Simulator(anatomy, RealisticGenerator(), **settings)
+
+
+def equal(a: MARSample, b: MARSample) -> bool:
+    fields = all(torch.equal(getattr(a, name), getattr(b, name)) for name in SINOGRAM_FIELDS + IMAGE_FIELDS)
+    return fields and all(torch.equal(a.fills[name], b.fills[name]) for name in a.fills)
+
+
+def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
+    sample = simulator(anatomy).case("train", 0)
+    for name in SINOGRAM_FIELDS:
+        assert getattr(sample, name).shape == (3, 48, 93)
+    for name in IMAGE_FIELDS:
+        assert getattr(sample, name).shape == (3, 64, 64)
+    off = ~sample.metal_trace
+    assert torch.equal(sample.clean[off], sample.measured[off])
+    for fill in sample.fills.values():
+        assert fill.dtype == torch.float32 and torch.equal(fill[off], sample.measured[off])
+    assert sample.metal_trace[1].any() and sample.metal_mask[1].any()
+    assert not (sample.metal_mask & ~sample.body_mask).float().mean() > 0.01
+    assert 0.0192 < float(sample.mu_water) < 0.0194
+    assert sample.parameters["kind"] == "realistic"
+    assert torch.equal(sample.fills["li"], linear_interpolation(sample.measured, sample.metal_trace))
+
+
+def test_a_case_depends_on_seed_split_and_index_alone(anatomy: ProceduralSpine) -> None:
+    first = simulator(anatomy)
+    a = first.case("train", 3)
+    first.case("train", 1), first.case("val", 0)
+    assert equal(a, first.case("train", 3))
+    fresh = ProceduralSpine(num_bodies={"train": 2, "val": 1, "test": 1}, levels=("L1", "L2", "L3"), spacing_mm=(2.0, 2.0, 3.0))  # fmt: skip  # noqa: E501
+    assert equal(a, simulator(fresh).case("train", 3))
+    for other in (simulator(anatomy, seed=1).case("train", 3), first.case("train", 5), first.case("val", 3)):
+        assert not torch.equal(a.measured, other.measured)
+
+
+def test_centre_slice_is_the_same_alone(anatomy: ProceduralSpine) -> None:
+    three, one = simulator(anatomy).case("test", 2), simulator(anatomy, slices=1).case("test", 2)
+    assert equal(three.center(), one)
+    assert not torch.equal(three.measured[0], one.measured[0])
+
+
+def test_threads_do_not_change_a_case(anatomy: ProceduralSpine) -> None:
+    threads = torch.get_num_threads()
+    cases = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            cases.append(simulator(anatomy, slices=1).case("train", 0))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(cases[0].metal_trace, cases[1].metal_trace)
+    torch.testing.assert_close(cases[0].clean, cases[1].clean)
+
+
+def test_image_source_is_what_the_stored_image_projects_to(anatomy: ProceduralSpine) -> None:
+    raw = simulator(anatomy, slices=1, metal="threshold", metal_threshold_hu=1500.0).case("train", 0)
+    image = simulator(anatomy, slices=1, source="image", metal_threshold_hu=1500.0).case("train", 0)
+    assert torch.equal(raw.metal_mask, image.metal_mask) and torch.equal(raw.metal_trace, image.metal_trace)
+    off = ~image.metal_trace
+    assert torch.equal(image.clean[off], image.measured[off])
+    assert not torch.equal(image.measured, raw.measured)
+    # Clipping at 3071 HU takes metal out of its own rays.
+    core = image.metal_path_mm > 8
+    assert image.measured[core].mean() < 0.95 * raw.measured[core].mean()
+    true = simulator(anatomy, slices=1).case("train", 0)
+    assert not (image.body_mask & true.metal_mask).any()
+    assert torch.equal(true.reference_hu, image.reference_hu)
+
+
+def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> None:
+    ideal = Scanner(kvp=None, photons_per_ray=None, measures_metal=False)
+    sample = simulator(anatomy, scanner=ideal, slices=1).case("train", 0)
+    assert (sample.measured[sample.metal_trace] == 0).all()
+    assert (sample.clean[sample.metal_trace] > 0).any()
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"slices": 2}, "slices must be 1 or 3, got 2"),
+        ({"source": "dicom"}, "data.source must be one of raw, image, got 'dicom'"),
+        ({"metal": "guess"}, "data.metal must be one of scene, threshold, got 'guess'"),
+        ({"beam": ParallelBeam(48, 64, 5.6)}, "detector must cover the image: det_count of at least 91"),
+        ({"filter": "ramp"}, "filter must be one of"),
+        ({"fills": ("li", "tv")}, "fills must be among li, nmar, got 'tv'"),
+    ],
+)
+def test_bad_arguments_are_refused(anatomy: ProceduralSpine, changes: dict, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        simulator(anatomy, **changes).case("train", 0)
+
+
+def test_cache_gives_back_the_same_case_and_heals(anatomy: ProceduralSpine, tmp_path: Path) -> None:
+    data = CaseDataset(simulator(anatomy, slices=1), "train", 2, tmp_path, in_memory=False)
+    assert data.missing() == [0, 1]
+    made = data[0]
+    path = tmp_path / "train" / "00000.npz"
+    assert data.missing() == [1] and [p.name for p in path.parent.iterdir()] == [path.name]
+    assert equal(made, data[0]) and data[0].parameters == made.parameters
+    path.write_bytes(path.read_bytes()[:1000])
+    assert load_case(path) is None
+    assert equal(made, data[0]) and load_case(path) is not None
+
+
+def test_a_case_that_cannot_be_written_leaves_nothing(anatomy: ProceduralSpine, tmp_path: Path) -> None:
+    sample = simulator(anatomy, slices=1).case("train", 0)._replace(parameters={"bad": object()})
+    with pytest.raises(TypeError):
+        save_case(tmp_path / "x.npz", sample)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pickles_are_not_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", about=np.array([{"a": 1}], dtype=object))
+    assert load_case(tmp_path / "x.npz") is None
+
+
+def test_fingerprint_tells_settings_and_files_apart(tmp_path: Path) -> None:
+    file = tmp_path / "ct.nii"
+    file.write_bytes(b"1")
+    names = {fingerprint({"a": 1}), fingerprint({"a": 2}), fingerprint({"a": 1}, [file])}
+    file.write_bytes(b"12")
+    names.add(fingerprint({"a": 1}, [file]))
+    assert len(names) == 4
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Path) -> None:
+    counts = {"train": 3, "val": 1, "test": 2}
+    module = MARDataModule(simulator(anatomy, slices=1), counts, batch_size=2, folder=tmp_path, num_workers=2)
+    module.prepare("train", "test")
+    assert module.sets["train"].missing() == [] and module.sets["val"].missing() == [0]
+    batch = next(iter(module.train_dataloader()))
+    assert batch.measured.shape == (2, 1, 48, 93) and len(batch.case_id) == 2
+    tests = list(module.test_dataloader())
+    assert [b.case_id for b in tests] == [["test-00000"], ["test-00001"]]
+    direct = collate([simulator(anatomy, slices=1).case("test", 1)])
+    torch.testing.assert_close(tests[1].measured, direct.measured)
+    with pytest.raises(CtmarError, match="num_cases.val must be a positive whole number, got 0"):
+        MARDataModule(module.simulator, counts | {"val": 0})
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    shuffle = EpochShuffle(20, seed=4)
+    first = list(shuffle)
+    shuffle.set_epoch(1)
+    second = list(shuffle)
+    shuffle.set_epoch(0)
+    assert list(shuffle) == first != second and sorted(second) == list(range(20))
+    assert list(EpochShuffle(20, seed=5)) != first

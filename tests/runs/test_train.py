@@ -1,0 +1,114 @@
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctmar.errors import CtmarError
+from ctmar.runs.evaluate import run as evaluate_run
+from ctmar.runs.train import train
+
+VARIANTS = [
+    ["model=unet"],
+    ["model=cgan"],
+    ["data=random"],
+    ["data=mixed"],
+    ["model.slices=3"],
+    ["data.source=image"],
+    ["data.metal=threshold"],
+    ["scanner=ideal"],
+    ["model.fill=zero", "model.inputs=[measured_zeroed,trace]", "scanner=ideal"],
+    ["model=li"],
+    ["projector=torch"],
+    ["logger=tensorboard"],
+    ["logger=none", "callbacks=none"],
+]
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "evaluation" / "summary.json").read_text())
+
+
+@pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
+def test_every_variant_runs_to_its_report(tiny, tmp_path: Path, overrides: list[str]) -> None:  # type: ignore[no-untyped-def]
+    metrics, objects = train(tiny(*overrides))
+    summary = summary_of(tmp_path / "run")
+    trained = "model=li" not in overrides
+    assert summary["schema"] == 1 and summary["num_cases"] == 2
+    assert summary["off_trace_max_abs_change"] == 0.0
+    assert ("model" in summary["methods"]) == trained
+    assert {"uncorrected", "li", "nmar"} <= set(summary["methods"])
+    assert all(math.isfinite(value) for name, value in metrics.items() if "psnr" not in name)
+    rows = list(csv.DictReader((tmp_path / "run" / "evaluation" / "cases.csv").open()))
+    assert len(rows) == 2 * len(summary["methods"])
+    assert len(list((tmp_path / "run" / "evaluation" / "panels").glob("*.png"))) == 2
+    if trained:
+        assert objects["trainer"].current_epoch == 2
+
+
+def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore[no-untyped-def]
+    first, _ = train(tiny("model=cgan", folder="a"))
+    second, _ = train(tiny("model=cgan", folder="b"))
+    other, _ = train(tiny("model=cgan", "seed=1", folder="c"))
+    assert first == second
+    assert first["model/rmse_hu_near"] != other["model/rmse_hu_near"]
+
+
+@pytest.mark.parametrize("model", ["unet", "cgan"])
+def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None:  # type: ignore[no-untyped-def]
+    settings = [f"model={model}", "trainer.max_epochs=4", "test=false"]
+    _, whole = train(tiny(*settings, folder="whole"))
+    train(tiny(*settings, "+callbacks.stop={_target_:tests.runs.stop_after.StopAfter,epochs:2}", folder="broken"))
+    last = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    _, resumed = train(tiny(*settings, f"ckpt_path={last}", folder="resumed"))
+    assert resumed["trainer"].current_epoch == 4
+    a, b = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "resumed")
+    )
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    broken = torch.load(last, weights_only=True)["state_dict"]
+    assert not all(torch.equal(a[name], broken[name]) for name in a)
+    assert whole["trainer"].global_step == resumed["trainer"].global_step
+
+
+def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    train(tiny("seed=3", "model.fill=li"))
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    evaluate_run(tiny(f"ckpt_path={best}", job="evaluate", folder="again"), [f"ckpt_path={best}"])
+    assert summary_of(tmp_path / "again") == summary_of(tmp_path / "run")
+    evaluate_run(
+        tiny(f"ckpt_path={best}", "data.num_cases.test=1", job="evaluate", folder="one"),
+        [f"ckpt_path={best}", "data.num_cases.test=1"],
+    )
+    assert summary_of(tmp_path / "one")["num_cases"] == 1
+
+
+def test_evaluate_scores_a_classical_method_without_a_checkpoint(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    evaluate_run(tiny("model=nmar", job="evaluate"))
+    assert "nmar" in summary_of(tmp_path / "run")["methods"]
+    with pytest.raises(CtmarError, match="evaluation needs ckpt_path"):
+        evaluate_run(tiny(job="evaluate"))
+
+
+def test_a_checkpoint_that_is_none_is_refused(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name, content in (("text", b"not a checkpoint"), ("empty", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CtmarError, match="ckpt_path must be a checkpoint of ctmar"):
+            evaluate_run(tiny(f"ckpt_path={tmp_path / name}", job="evaluate"))
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(CtmarError, match="is none"):
+        evaluate_run(tiny(f"ckpt_path={tmp_path / 'foreign.ckpt'}", job="evaluate"))
+    with pytest.raises(CtmarError, match="does not exist"):
+        train(tiny(f"ckpt_path={tmp_path / 'missing.ckpt'}"))
+
+
+def test_overfitting_two_cases_lowers_the_loss_tenfold(tiny) -> None:  # type: ignore[no-untyped-def]
+    overrides = ["debug=overfit", "trainer.max_epochs=150", "test=false", "model.channels=[16,32]"]
+    overrides += ["model.augment_mirror=false", "model.augment_rotate_views=0", "data.num_cases.train=2"]
+    metrics, objects = train(tiny(*overrides))
+    rows = list(csv.DictReader((Path(objects["cfg"].paths.output_dir) / "csv" / "metrics.csv").open()))
+    losses = [float(row["train/loss_epoch"]) for row in rows if row.get("train/loss_epoch")]
+    assert losses[-1] < 0.1 * losses[0]

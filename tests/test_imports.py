@@ -1,0 +1,99 @@
+"""The one way through the house, read from the imports themselves."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "ctmar"
+ORDER = (
+    "errors",
+    "units",
+    "geometry",
+    "operators",
+    "physics",
+    "anatomy",
+    "implants",
+    "scenes",
+    "completion",
+    "sample",
+    "data",
+    "networks",
+    "losses",
+    "models",
+    "metrics",
+    "report",
+    "evaluation",
+    "callbacks",
+    "runs",
+)
+ONLY_IN = {
+    "hydra": ("runs",),
+    "omegaconf": ("runs",),
+    "pytorch_lightning": ("models", "callbacks", "data/module.py", "runs"),
+    "wandb": ("callbacks",),
+    "SimpleITK": ("anatomy/volume.py",),
+    "monai": ("networks",),
+    "numba": ("operators",),
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, "relative imports hide the order"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "ctmar"}
+    return names
+
+
+def too_early(station: str, imported: set[str]) -> list[str]:
+    """What ``station`` imports of the stations behind it."""
+    parts = [name.split(".")[1] for name in imported if name.startswith("ctmar.")]
+    known = [part for part in parts if part in ORDER]
+    return [part for part in known if ORDER.index(part) > ORDER.index(station)]
+
+
+def forbidden(path: str, imported: set[str]) -> list[str]:
+    """Libraries that ``path`` (relative to the package) may not know."""
+    tops = {name.split(".")[0] for name in imported}
+    return [lib for lib, homes in ONLY_IN.items() if lib in tops and not path.startswith(homes)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
+    path = file.relative_to(ROOT)
+    station = path.parts[0].removesuffix(".py")
+    if station == "__init__":
+        return
+    imported = imports(ast.parse(file.read_text()))
+    assert station in ORDER
+    assert not too_early(station, imported)
+    assert not forbidden(path.as_posix(), imported)
+
+
+def test_the_rule_refuses_what_it_should() -> None:
+    assert too_early("physics", imports(ast.parse("from ctmar.models.base import Completion"))) == ["models"]
+    assert too_early("physics", imports(ast.parse("def f():\n    from ctmar import runs"))) == ["runs"]
+    assert forbidden("data/cache.py", imports(ast.parse("import pytorch_lightning as pl"))) == ["pytorch_lightning"]
+    assert forbidden("anatomy/masks.py", imports(ast.parse("from SimpleITK import Cast"))) == ["SimpleITK"]
+
+
+def test_importing_the_package_imports_no_heavy_library() -> None:
+    heavy = ("torch", "wandb", "hydra", "astra", "torch_radon", "SimpleITK", "pytorch_lightning")
+    code = f"import ctmar, sys; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_command_line_stays_light_until_a_job_runs() -> None:
+    code = "import ctmar.runs.cli, sys; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
