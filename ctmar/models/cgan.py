@@ -123,8 +123,9 @@ class CGANCompletion(NetworkCompletion):
         """Logits for a sinogram given the inputs."""
         residual = sinogram - fill_sinogram(sample, self.hparams["fill"])
         scaled = [sinogram / self.hparams["sinogram_scale"], residual / self.hparams["residual_scale"]]
+        window = self.window_of(sample)
         # float: the losses exponentiate the logits.
-        return self.discriminator(inputs, torch.cat(scaled, dim=1)).float()
+        return self.discriminator(inputs[..., window], torch.cat(scaled, dim=1)[..., window]).float()
 
     def _discriminator_loss(self, sample: MARSample, inputs: Tensor, completed: Tensor) -> Tensor:
         real = self._judge(sample, inputs, sample.clean)

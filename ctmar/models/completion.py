@@ -14,7 +14,7 @@ from ctmar.geometry import ParallelBeam
 from ctmar.losses import trace_mse, trace_ramp_mse
 from ctmar.models.augment import augment
 from ctmar.models.base import Completion, compose
-from ctmar.models.inputs import build_inputs, check_inputs, fill_sinogram
+from ctmar.models.inputs import build_inputs, check_inputs, fill_sinogram, trace_window
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
 from ctmar.sample import MARSample
@@ -45,6 +45,7 @@ class NetworkCompletion(Completion):
         norm: ``none``, ``batch``, ``group`` or ``instance``.
         downscale: See :class:`ctmar.networks.unet.SinogramUNet`.
         wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
+        margin_bins: Bins beyond the trace that the networks see on each side; ``None`` for the whole detector.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         betas: Of AdamW.
@@ -78,6 +79,7 @@ class NetworkCompletion(Completion):
         norm: str = "batch",
         downscale: int = 2,
         wrap_views: int = 16,
+        margin_bins: int | None = 24,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-4,
         betas: Sequence[float] = (0.9, 0.999),
@@ -99,8 +101,8 @@ class NetworkCompletion(Completion):
         for name in ("sinogram_scale", "path_scale_mm", "residual_scale", "loss_scale", "learning_rate"):
             if not arguments[name] > 0:
                 raise CtmarError(f"{name} must be positive, got {arguments[name]!r}")
-        for name in ("clip", "weight_decay", "augment_rotate_views"):
-            if not arguments[name] >= 0:
+        for name in ("clip", "weight_decay", "augment_rotate_views", "margin_bins"):
+            if arguments[name] is not None and not arguments[name] >= 0:
                 raise CtmarError(f"{name} must be 0 or more, got {arguments[name]!r}")
         self.slices: int = slices
         network = unet(
@@ -112,7 +114,7 @@ class NetworkCompletion(Completion):
             downscale=downscale,
         )
         self.generator = AngularWrap(network, wrap_views)
-        self.val_error, self.val_fill = MeanMetric(), MeanMetric()
+        self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
 
     def save_plain(self, arguments: dict[str, Any]) -> None:
         """Keeps constructor arguments as hyperparameters, sequences as lists; refuses anything else."""
@@ -150,8 +152,15 @@ class NetworkCompletion(Completion):
     def predict_from(self, sample: MARSample, inputs: Tensor) -> Tensor:
         """The same as :meth:`predict_trace` from inputs at hand."""
         # float: under autocast the network returns bfloat16, too coarse to add to a line integral.
-        residual = self.generator(inputs).float()
+        residual = self.generator(inputs[..., self.window_of(sample)]).float()
+        edge = (inputs.shape[-1] - residual.shape[-1]) // 2
+        residual = torch.nn.functional.pad(residual, (edge, edge))
         return fill_sinogram(sample, self.hparams["fill"]) + self.hparams["residual_scale"] * residual
+
+    def window_of(self, sample: MARSample) -> slice:
+        """The bins that the networks see: what lies far from the trace has no say in it, and takes time."""
+        margin = self.hparams["margin_bins"]
+        return slice(None) if margin is None else trace_window(sample.metal_trace, margin)
 
     def trace_loss(self, completed: Tensor, sample: MARSample) -> Tensor:
         """``L_2``: the squared error on the trace in the configured domain and scale."""
@@ -169,21 +178,22 @@ class NetworkCompletion(Completion):
         return augment(sample, generator, h["augment_mirror"], h["augment_rotate_views"])
 
     def validation_step(self, sample: MARSample, batch_idx: int) -> None:
-        """Gathers the mean squared errors over all trace bins, of the model and of its fill."""
+        """Gathers the loss, and the mean squared errors of the model and of its fill, over all trace bins."""
         sample = self.select(sample)
         bins = sample.metal_trace.sum().clamp(min=1)
         fill = compose(sample, fill_sinogram(sample, self.hparams["fill"]))
-        for metric, completed in ((self.val_error, self.complete(sample)), (self.val_fill, fill)):
-            metric.update(trace_mse(completed, sample.clean, sample.metal_trace), weight=bins)
+        completed = self.complete(sample)
+        self.val_loss.update(self.trace_loss(completed, sample), weight=bins)
+        for metric, sinogram in ((self.val_error, completed), (self.val_fill, fill)):
+            metric.update(trace_mse(sinogram, sample.clean, sample.metal_trace), weight=bins)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs ``val/loss`` (sinogram units squared), ``val/rmse_trace`` and ``val/rmse_fill``."""
-        loss, fill = self.val_error.compute(), self.val_fill.compute()
-        self.log("val/loss", loss, prog_bar=True)
-        self.log("val/rmse_trace", loss.sqrt())
-        self.log("val/rmse_fill", fill.sqrt())
-        self.val_error.reset()
-        self.val_fill.reset()
+        """Logs ``val/loss`` (``L_2`` as trained), ``val/rmse_trace`` and ``val/rmse_fill`` (line integrals)."""
+        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
+        self.log("val/rmse_trace", self.val_error.compute().sqrt())
+        self.log("val/rmse_fill", self.val_fill.compute().sqrt())
+        for metric in (self.val_loss, self.val_error, self.val_fill):
+            metric.reset()
 
     def make_optimizer(self, parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW with the model's weight decay and betas."""

@@ -28,21 +28,23 @@ def hardening_residual(measured: Tensor, fill: Tensor, metal_path_mm: Tensor, me
     Returns:
         The same shape, 0 off the trace and on traces of fewer than :data:`LEAST_BINS` bins; no gradient.
     """
-    result = torch.zeros_like(measured)
     with torch.no_grad():
-        for index in torch.cartesian_prod(*map(torch.arange, measured.shape[:2])).tolist():
-            at = tuple(index)
-            trace = metal_trace[at]
-            if int(trace.sum()) >= LEAST_BINS:
-                excess = (measured[at] - fill[at])[trace]
-                result[at][trace] = excess - _explained(metal_path_mm[at][trace], excess)
-    return result
+        excess = torch.where(metal_trace, measured - fill, 0.0)
+        path = torch.where(metal_trace, metal_path_mm, 0.0)
+        residual = excess - _explained(path.flatten(2), excess.flatten(2)).view_as(excess)
+        fitted = metal_trace.sum((-2, -1), keepdim=True) >= LEAST_BINS
+        return torch.where(metal_trace & fitted, residual, 0.0)
 
 
 def _explained(path_mm: Tensor, excess: Tensor) -> Tensor:
-    """The fitted polynomial without constant at each ray; both arguments and the result ``(rays,)``."""
-    length = path_mm.double() / path_mm.max().clamp(min=1e-6)
-    powers = torch.stack([length**power for power in range(1, ORDER + 1)], dim=1)
+    """The polynomial without constant fitted to each slice, at each ray; all are ``(batch, slice, ray)``.
+
+    Rays off the trace, 0 in both arguments, do not take part.
+    """
+    length = path_mm.double() / path_mm.amax(-1, keepdim=True).clamp(min=1e-6)
+    powers = torch.stack([length**power for power in range(1, ORDER + 1)], dim=-1)
     # Normal equations with a little damping: they exist where all lengths are equal, or all 0.
-    gram = powers.T @ powers + 1e-6 * len(length) * torch.eye(ORDER, dtype=powers.dtype, device=powers.device)
-    return (powers @ torch.linalg.solve(gram, powers.T @ excess.double())).to(excess.dtype)
+    rays = (path_mm > 0).sum(-1).clamp(min=1)[..., None, None]
+    gram = powers.mT @ powers + 1e-6 * rays * torch.eye(ORDER, dtype=powers.dtype, device=powers.device)
+    coefficients = torch.linalg.solve(gram, powers.mT @ excess.double()[..., None])
+    return (powers @ coefficients)[..., 0].to(excess.dtype)

@@ -61,6 +61,25 @@ def fill_sinogram(sample: MARSample, name: str) -> Tensor:
     return sample.fills[name]
 
 
+def trace_window(metal_trace: Tensor, margin: int) -> slice:
+    """The detector bins that a batch's trace spans in any view, with a margin, symmetric about the axis.
+
+    Symmetric, so that a view continued beyond π, which is flipped, still fits. The whole detector
+    where there is no trace.
+
+    Args:
+        metal_trace: Bool, ``(..., angle, detector)``.
+        margin: Bins beyond the outermost on each side.
+    """
+    bins = metal_trace.shape[-1]
+    touched = torch.nonzero(metal_trace.flatten(0, -2).any(0))
+    if len(touched) == 0:
+        return slice(0, bins)
+    outermost = min(int(touched.min()), bins - 1 - int(touched.max()))
+    edge = max(0, outermost - margin)
+    return slice(edge, bins - edge)
+
+
 def build_inputs(
     sample: MARSample, names: Sequence[str], fill: str, sinogram_scale: float, path_scale_mm: float
 ) -> Tensor:
