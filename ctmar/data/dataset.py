@@ -46,6 +46,10 @@ class CaseDataset(Dataset[MARSample]):
             self._held[index] = sample
         return sample
 
+    def forget(self, index: int) -> None:
+        """Lets go of a sample held in memory."""
+        self._held.pop(index, None)
+
     def missing(self) -> list[int]:
         """Cases that are not on disk yet."""
         if self.folder is None:

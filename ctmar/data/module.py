@@ -51,10 +51,16 @@ class MARDataModule(pl.LightningDataModule):
         }
 
     def prepare(self, *splits: str) -> None:
-        """Simulates what is missing on disk, with a progress bar; so that no epoch waits for it."""
+        """Simulates what is missing on disk, with a progress bar; so that no epoch waits for it.
+
+        Raises:
+            CtmarError: If a case cannot be made; the cases before it stay.
+        """
         from tqdm import tqdm
 
         for split in splits:
+            # In this process: what is wrong with the input is wrong with the first case too.
+            self.sets[split][0]
             missing = self.sets[split].missing()
             if not missing:
                 continue
@@ -64,10 +70,11 @@ class MARDataModule(pl.LightningDataModule):
                 num_workers=self.num_workers,
                 worker_init_fn=_one_thread,
             )
-            for _ in tqdm(
-                loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0
-            ):
-                pass
+            bar = tqdm(loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0)
+            for reason in bar:
+                if reason is not None:
+                    bar.close()
+                    raise CtmarError(reason)
 
     def train_dataloader(self) -> DataLoader[MARSample]:
         """Shuffled by (seed, epoch)."""
@@ -98,16 +105,19 @@ class MARDataModule(pl.LightningDataModule):
 
 
 class _Warm(Subset[Any]):
-    """Simulates cases for their file alone; nothing travels back from the worker."""
+    """Simulates cases for their file alone; nothing travels back from the worker but a reason to stop."""
 
-    def __getitem__(self, index: int) -> int:
+    def __getitem__(self, index: int) -> str | None:
         data: CaseDataset = self.dataset  # type: ignore[assignment]
         case = self.indices[index]
-        data[case]
-        data._held.clear()
-        return case
+        try:
+            data[case]
+        except CtmarError as error:
+            return f"case {data.split}-{case:05d}: {error}"
+        data.forget(case)
+        return None
 
-    def __getitems__(self, indices: list[int]) -> list[int]:
+    def __getitems__(self, indices: list[int]) -> list[str | None]:
         return [self[index] for index in indices]
 
 

@@ -1,5 +1,6 @@
 """The conditional GAN: the U-Net's completion judged by a patch discriminator as well."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class CGANCompletion(NetworkCompletion):
         discriminator_layers: Its layers, which set the width of a patch.
         discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`.
         generator_checkpoint: Checkpoint of a U-Net or cGAN of the same architecture to start from.
+        betas: Of both AdamW; less momentum than the U-Net's, for a loss that moves (Radford 2016).
         options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`.
     """
 
@@ -52,12 +54,13 @@ class CGANCompletion(NetworkCompletion):
         discriminator_layers: int = 2,
         discriminator_norm: str = "spectral",
         generator_checkpoint: str | None = None,
+        betas: Sequence[float] = (0.5, 0.999),
         **options: Any,
     ) -> None:
         own = {
             name: value for name, value in locals().items() if name not in ("self", "__class__", "options")
         }
-        super().__init__(**options)
+        super().__init__(betas=betas, **options)
         self.save_plain(own)
         check_adversarial(adversarial)
         if not lambda_l2 >= 0:

@@ -80,7 +80,7 @@ class NetworkCompletion(Completion):
         downscale: int = 2,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         betas: Sequence[float] = (0.9, 0.999),
         scheduler: str = "cosine",

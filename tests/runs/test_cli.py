@@ -35,7 +35,7 @@ BAD = {
     "missing checkpoint": (["ckpt_path=/no/such.ckpt"], "does not exist"),
     "body larger than the field": (
         ["geometry.grid.shape=[32,32]", "geometry.beam.det_count=47", "anatomy=procedural_small"],
-        "grid",
+        "the image must cover the body",
     ),
 }
 
