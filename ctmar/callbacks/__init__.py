@@ -2,6 +2,6 @@
 
 from ctmar.callbacks.epoch_line import EpochLine
 from ctmar.callbacks.image_panels import ImagePanels
-from ctmar.callbacks.wandb_end import FinishWandb, finish_wandb
+from ctmar.callbacks.wandb_end import finish_wandb
 
-__all__ = ["EpochLine", "FinishWandb", "ImagePanels", "finish_wandb"]
+__all__ = ["EpochLine", "ImagePanels", "finish_wandb"]

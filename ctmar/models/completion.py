@@ -45,7 +45,7 @@ class NetworkCompletion(Completion):
         norm: ``none``, ``batch``, ``group`` or ``instance``.
         downscale: See :class:`ctmar.networks.unet.SinogramUNet`.
         wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
-        margin_bins: Bins beyond the trace that the networks see on each side; ``None`` for the whole detector.
+        margin_bins: Bins beyond the trace that the networks see on each side; ``None`` for all.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         betas: Of AdamW.
@@ -178,7 +178,7 @@ class NetworkCompletion(Completion):
         return augment(sample, generator, h["augment_mirror"], h["augment_rotate_views"])
 
     def validation_step(self, sample: MARSample, batch_idx: int) -> None:
-        """Gathers the loss, and the mean squared errors of the model and of its fill, over all trace bins."""
+        """Gathers the loss, and the mean squared errors of model and fill, over all trace bins."""
         sample = self.select(sample)
         bins = sample.metal_trace.sum().clamp(min=1)
         fill = compose(sample, fill_sinogram(sample, self.hparams["fill"]))
@@ -188,7 +188,7 @@ class NetworkCompletion(Completion):
             metric.update(trace_mse(sinogram, sample.clean, sample.metal_trace), weight=bins)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs ``val/loss`` (``L_2`` as trained), ``val/rmse_trace`` and ``val/rmse_fill`` (line integrals)."""
+        """Logs ``val/loss`` (``L_2`` as trained), ``val/rmse_trace`` and ``val/rmse_fill``."""
         self.log("val/loss", self.val_loss.compute(), prog_bar=True)
         self.log("val/rmse_trace", self.val_error.compute().sqrt())
         self.log("val/rmse_fill", self.val_fill.compute().sqrt())

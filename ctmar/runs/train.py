@@ -1,5 +1,6 @@
 """Training: data, model, fit, and the evaluation on the test split."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,8 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         ``data``, ``model``, ``trainer``, ``summary``.
     """
     set_threads(cfg)
+    # Lightning's advertisements and device lists would drown the run's own lines.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     if cfg.seed is None or int(cfg.seed) < 0:
         raise CtmarError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -65,8 +68,11 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
             objects["summary"] = evaluate_model(cfg, model, data, folder)
             metrics |= flat(objects["summary"])
             _log_summary(objects["trainer"], objects["summary"])
-    finally:
-        finish_wandb()
+    except BaseException:
+        finish_wandb(exit_code=1)
+        raise
+    # Else the next job of a sweep would write into this job's run.
+    finish_wandb()
     return metrics, objects
 
 

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ctmar.callbacks import EpochLine, FinishWandb, ImagePanels, finish_wandb
+from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb
 from ctmar.callbacks.image_panels import case_of
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
@@ -195,24 +195,6 @@ def test_wandb_is_not_imported_to_be_ended(monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     assert not finish_wandb()
     assert "wandb" not in sys.modules
-
-
-def test_the_run_ends_after_the_stage_asked_for(tmp_path, fake_wandb):
-    fit(tmp_path, FinishWandb(after="test"), max_epochs=1)
-    assert fake_wandb.codes == []
-    fit(tmp_path, FinishWandb(after="fit"), max_epochs=1)
-    assert fake_wandb.codes == [0]
-
-
-def test_a_failed_run_ends_as_failed(tmp_path, fake_wandb):
-    with pytest.raises(RuntimeError, match="broken step"):
-        fit(tmp_path, FinishWandb(), TinyModule(fail=True))
-    assert fake_wandb.codes == [1]
-
-
-def test_an_unknown_stage_is_refused():
-    with pytest.raises(CtmarError, match="after must be one of fit, validate, test, predict, got 'train'"):
-        FinishWandb(after="train")
 
 
 def test_wandb_gets_images_against_the_epoch(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
-from ctmar.losses import trace_mse
+from ctmar.losses import trace_mse, trace_ramp_mse
 from ctmar.models.completion import UNetCompletion, cosine_factor
 from ctmar.sample import MARSample
 
@@ -106,13 +106,38 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, loss_domain: str) ->
 
 def test_validation_logs_the_pooled_error_of_model_and_fill(make_sample, tmp_path) -> None:
     small, large = make_sample(batch=1, seed=1), make_sample(batch=3, seed=2)
-    model = UNetCompletion(**TINY)
+    model = UNetCompletion(loss_domain="sinogram", **TINY)
     (logged,) = trainer(tmp_path).validate(model, loader(small, large), verbose=False)
     errors = torch.cat([(s.fills["nmar"] - s.clean)[s.metal_trace] for s in (small, large)])
     rmse = float(errors.square().mean().sqrt())
     assert logged["val/rmse_fill"] == pytest.approx(rmse, rel=1e-4)
     assert logged["val/rmse_trace"] == pytest.approx(rmse, rel=1e-4)
     assert logged["val/loss"] == pytest.approx(rmse**2, rel=1e-4)
+
+
+def test_validation_loss_is_the_trained_one(make_sample, tmp_path) -> None:
+    sample = make_sample()
+    model = UNetCompletion(loss_domain="ramp", loss_scale=2.0, **TINY)
+    (logged,) = trainer(tmp_path).validate(model, loader(sample), verbose=False)
+    expected = trace_ramp_mse(sample.fills["nmar"], sample.clean, sample.metal_trace, 2.0)
+    assert logged["val/loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize(("margin", "matters"), [(4, False), (None, True)])
+def test_bins_beyond_the_margin_have_no_say(make_sample, margin: int | None, matters: bool) -> None:
+    sample = make_sample()
+    model = UNetCompletion(**{**TINY, "channels": [8, 16, 16], "margin_bins": margin}).eval()
+    nn.init.normal_(model.generator.net.head.weight)
+    # The outermost bins on both sides, which the margin must leave out for this test to say anything.
+    assert not sample.metal_trace[..., [0, 1, 2, -3, -2, -1]].any()
+    edges = torch.zeros_like(sample.measured)
+    edges[..., [0, 1, -2, -1]] = 100.0
+    shifted = sample._replace(
+        measured=sample.measured + edges, fills={name: fill + edges for name, fill in sample.fills.items()}
+    )
+    trace = sample.metal_trace
+    same = torch.allclose(model.complete(sample)[trace], model.complete(shifted)[trace], atol=1e-5)
+    assert same != matters
 
 
 def test_checkpoint_loads_with_weights_only_and_completes_the_same(make_sample, tmp_path) -> None:

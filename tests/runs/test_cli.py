@@ -19,12 +19,20 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str, job: 
     return main(job)
 
 
-TINY_DATA = ["geometry=tiny", "data.num_cases={train:1,val:1,test:1}", "data.num_workers=0", "data.cache=null"]
+TINY_DATA = [
+    "geometry=tiny",
+    "data.num_cases={train:1,val:1,test:1}",
+    "data.num_workers=0",
+    "data.cache=null",
+]
 BAD = {
     "unknown group": (["model=nope"], "Could not find 'model/nope'"),
     "unknown key": (["data.nope=1"], "Could not override 'data.nope'"),
     "missing value": (["anatomy=files"], "Missing mandatory value: anatomy.ct"),
-    "missing file": (["anatomy=files", "anatomy.ct=/no/ct.nii", "anatomy.labels=/no/l.nii"], "does not exist"),
+    "missing file": (
+        ["anatomy=files", "anatomy.ct=/no/ct.nii", "anatomy.labels=/no/l.nii"],
+        "does not exist",
+    ),
     "detector too short": (["geometry.beam.det_count=50"], "detector must cover the image"),
     "wrong type": (["geometry.grid.spacing_mm=wide"], "spacing_mm must be a positive number, got 'wide'"),
     "unfit argument": (["+scanner.nope=1"], "nope"),
@@ -97,7 +105,11 @@ def test_a_bad_volume_is_one_line_and_leaves_nothing(
 
 def test_help_names_the_groups_and_answers_at_once() -> None:
     out = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "--help"], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, str(ROOT / "train.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
     )
     for group in ("anatomy:", "data: ", "geometry:", "model: ", "scanner:", "thorax", "cgan"):
         assert group in out.stdout

@@ -27,6 +27,10 @@ VARIANTS = [
 ]
 
 
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def summary_of(folder: Path) -> dict:
     return json.loads((folder / "evaluation" / "summary.json").read_text())
 
@@ -41,7 +45,7 @@ def test_every_variant_runs_to_its_report(tiny, tmp_path: Path, overrides: list[
     assert ("model" in summary["methods"]) == trained
     assert {"uncorrected", "li", "nmar"} <= set(summary["methods"])
     assert all(math.isfinite(value) for name, value in metrics.items() if "psnr" not in name)
-    rows = list(csv.DictReader((tmp_path / "run" / "evaluation" / "cases.csv").open()))
+    rows = rows_of(tmp_path / "run" / "evaluation" / "cases.csv")
     assert len(rows) == 2 * len(summary["methods"])
     assert len(list((tmp_path / "run" / "evaluation" / "panels").glob("*.png"))) == 2
     if trained:
@@ -60,7 +64,11 @@ def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore
 def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None:  # type: ignore[no-untyped-def]
     settings = [f"model={model}", "trainer.max_epochs=4", "test=false"]
     _, whole = train(tiny(*settings, folder="whole"))
-    train(tiny(*settings, "+callbacks.stop={_target_:tests.runs.stop_after.StopAfter,epochs:2}", folder="broken"))
+    train(
+        tiny(
+            *settings, "+callbacks.stop={_target_:tests.runs.stop_after.StopAfter,epochs:2}", folder="broken"
+        )
+    )
     last = tmp_path / "broken" / "checkpoints" / "last.ckpt"
     _, resumed = train(tiny(*settings, f"ckpt_path={last}", folder="resumed"))
     assert resumed["trainer"].current_epoch == 4
@@ -86,7 +94,7 @@ def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # typ
     assert summary_of(tmp_path / "one")["num_cases"] == 1
 
 
-def test_evaluate_scores_a_classical_method_without_a_checkpoint(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_evaluate_scores_a_method_without_weights(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     evaluate_run(tiny("model=nmar", job="evaluate"))
     assert "nmar" in summary_of(tmp_path / "run")["methods"]
     with pytest.raises(CtmarError, match="evaluation needs ckpt_path"):
@@ -109,6 +117,6 @@ def test_overfitting_two_cases_lowers_the_loss_tenfold(tiny) -> None:  # type: i
     overrides = ["debug=overfit", "trainer.max_epochs=150", "test=false", "model.channels=[16,32]"]
     overrides += ["model.augment_mirror=false", "model.augment_rotate_views=0", "data.num_cases.train=2"]
     metrics, objects = train(tiny(*overrides))
-    rows = list(csv.DictReader((Path(objects["cfg"].paths.output_dir) / "csv" / "metrics.csv").open()))
+    rows = rows_of(Path(objects["cfg"].paths.output_dir) / "csv" / "metrics.csv")
     losses = [float(row["train/loss_epoch"]) for row in rows if row.get("train/loss_epoch")]
     assert losses[-1] < 0.1 * losses[0]
