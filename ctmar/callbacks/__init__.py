@@ -2,6 +2,7 @@
 
 from ctmar.callbacks.epoch_line import EpochLine
 from ctmar.callbacks.image_panels import ImagePanels
+from ctmar.callbacks.resumable_checkpoint import ResumableCheckpoint
 from ctmar.callbacks.wandb_end import finish_wandb
 
-__all__ = ["EpochLine", "ImagePanels", "finish_wandb"]
+__all__ = ["EpochLine", "ImagePanels", "ResumableCheckpoint", "finish_wandb"]

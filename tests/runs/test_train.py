@@ -80,6 +80,9 @@ def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None
     broken = torch.load(last, weights_only=True)["state_dict"]
     assert not all(torch.equal(a[name], broken[name]) for name in a)
     assert whole["trainer"].global_step == resumed["trainer"].global_step
+    best = [run["trainer"].checkpoint_callback.best_model_score for run in (whole, resumed)]
+    assert best[0] == best[1]
+    assert (tmp_path / "resumed" / "checkpoints" / "best.ckpt").is_file()
 
 
 def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -118,5 +121,5 @@ def test_overfitting_two_cases_lowers_the_loss_tenfold(tiny) -> None:  # type: i
     overrides += ["model.augment_mirror=false", "model.augment_rotate_views=0", "data.num_cases.train=2"]
     metrics, objects = train(tiny(*overrides))
     rows = rows_of(Path(objects["cfg"].paths.output_dir) / "csv" / "metrics.csv")
-    losses = [float(row["train/loss_epoch"]) for row in rows if row.get("train/loss_epoch")]
+    losses = [float(row["train/loss"]) for row in rows if row.get("train/loss")]
     assert losses[-1] < 0.1 * losses[0]
