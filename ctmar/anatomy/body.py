@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+# Compared and hashed by identity: caches know a body by the object it is.
+@dataclass(frozen=True, eq=False)
 class Anatomy:
     """A CT volume and its labels on LPS axes: x to the patient's left, y to the back, z to the head.
 

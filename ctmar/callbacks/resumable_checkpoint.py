@@ -25,7 +25,7 @@ class ResumableCheckpoint(ModelCheckpoint):
             folder.mkdir(parents=True, exist_ok=True)
             own = str(folder / best.name)
             shutil.copy2(best, own)
-            kept = {"dirpath": self.dirpath, "best_model_path": own, "last_model_path": ""}
+            kept: dict[str, Any] = {"dirpath": self.dirpath, "best_model_path": own, "last_model_path": ""}
             if state_dict.get("kth_best_model_path"):
                 kept |= {"kth_best_model_path": own, "best_k_models": {own: state_dict["best_model_score"]}}
             super().load_state_dict(state_dict | kept)

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
 from ctmar.sample import MARSample
 from ctmar.scenes.coverage import require_cover
+from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
 from ctmar.units import mu_to_hu
 
@@ -28,14 +28,6 @@ METAL_FROM = ("scene", "threshold")
 SPLITS = ("train", "val", "test")
 LEAST_METAL = 0.1
 """Share of a pixel that metal takes up for the pixel to count as metal."""
-
-
-class SceneGenerator(Protocol):
-    """What puts metal into a body."""
-
-    def sample(self, anatomy: Anatomy, slices: range, rng: np.random.Generator) -> Scene:
-        """A scene whose centre slice is one of ``slices`` and holds metal."""
-        ...
 
 
 class Simulator:
@@ -103,7 +95,7 @@ class Simulator:
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
         anatomy, slices = self.anatomy.pick(split, index)
-        body = _body(_Held(anatomy))
+        body = _body(anatomy)
         require_cover(anatomy, self.ray.grid, body, slices)
         return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
 
@@ -174,20 +166,7 @@ class Simulator:
         return np.random.SeedSequence([self.seed, zlib.crc32(split.encode()), index], spawn_key=(stream,))
 
 
-class _Held:
-    """An anatomy as a key: equal where it is the same object, which the cache keeps alive."""
-
-    def __init__(self, anatomy: Anatomy) -> None:
-        self.anatomy = anatomy
-
-    def __hash__(self) -> int:
-        return id(self.anatomy)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.anatomy is self.anatomy
-
-
 @lru_cache(maxsize=32)
-def _body(held: _Held) -> np.ndarray:
+def _body(anatomy: Anatomy) -> np.ndarray:
     """The body mask of a whole volume, found once."""
-    return body_mask(held.anatomy.hu, held.anatomy.spacing_mm[0])
+    return body_mask(anatomy.hu, anatomy.spacing_mm)

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ctmar.errors import CtmarError
+from ctmar.physics.materials import METALS
 
 FloatArray = NDArray[np.float64]
 Vector = tuple[float, float, float]
-
-METALS = ("Ti-6Al-4V", "CoCrMo", "316L")
-"""Alloys of spinal hardware, by the names that ``ctmar.physics`` knows their attenuation under."""
 
 
 class Shape(Protocol):

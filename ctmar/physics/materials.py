@@ -53,6 +53,7 @@ MATERIALS: dict[str, Material] = {
 }
 
 METALS = ("Ti-6Al-4V", "CoCrMo", "316L")
+"""Alloys of spinal hardware."""
 
 
 @lru_cache(maxsize=64)

@@ -16,8 +16,9 @@ from ctmar.implants.canal import Canal, find_canal
 from ctmar.implants.pedicles import Pedicle, find_pedicles
 from ctmar.implants.planner import build, reach_z_mm, sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
-from ctmar.implants.shapes import METALS, Part
+from ctmar.implants.shapes import Part
 from ctmar.implants.vertebra import Vertebra, find_vertebrae
+from ctmar.physics.materials import METALS
 from ctmar.scenes.scene import Pose, Scene, metal_in_slice
 
 MIN_METAL_MM2 = 20.0
@@ -36,24 +37,11 @@ class SceneGenerator(Protocol):
         ...
 
 
-class _Held:
-    """An anatomy as a key: equal where it is the same object, which the cache keeps alive."""
-
-    def __init__(self, anatomy: Anatomy) -> None:
-        self.anatomy = anatomy
-
-    def __hash__(self) -> int:
-        return id(self.anatomy)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and other.anatomy is self.anatomy
-
-
 @lru_cache(maxsize=16)
-def _landmarks(held: _Held) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vertebra, ...]]:
+def _landmarks(anatomy: Anatomy) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vertebra, ...]]:
     """Pedicles, canal and vertebrae of a body, found once."""
-    canal = find_canal(held.anatomy)
-    return find_pedicles(held.anatomy), canal, find_vertebrae(held.anatomy, canal)
+    canal = find_canal(anatomy)
+    return find_pedicles(anatomy), canal, find_vertebrae(anatomy, canal)
 
 
 class RealisticGenerator:
@@ -96,7 +84,7 @@ class RealisticGenerator:
         Raises:
             CtmarError: Where no vertebra that reaches the slices has room for a pedicle screw.
         """
-        pedicles, canal, vertebrae = _landmarks(_Held(anatomy))
+        pedicles, canal, vertebrae = _landmarks(anatomy)
         z_mm = _extent(anatomy, slices)
         if not any(low <= z_mm[1] and high >= z_mm[0] for low, high in map(reach_z_mm, pedicles)):
             raise CtmarError(_no_room(anatomy, slices, pedicles))

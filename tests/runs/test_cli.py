@@ -124,3 +124,60 @@ def test_console_command_without_a_job_says_which_there_are(capfd: pytest.Captur
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert out.returncode == 2 and "train|evaluate|simulate" in out.stderr
+
+
+def run_job(tmp_path: Path, cache: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    from tests.runs.conftest import SMALL_NETWORK, TINY
+
+    every = [
+        *TINY,
+        *SMALL_NETWORK,
+        f"paths.outputs={tmp_path}/outputs",
+        f"paths.cache_dir={cache}",
+        *overrides,
+    ]
+    flags = [o for o in every if o.startswith("-")]  # argparse wants them before the overrides
+    command = [sys.executable, str(ROOT / "train.py"), *flags, *(o for o in every if o not in flags)]
+    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path, env=environment
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_combination(tmp_path: Path, cache: Path) -> None:
+    out = run_job(tmp_path, cache, "-m", "model=unet,cgan", "model.slices=1,3", "trainer.max_epochs=1")
+    assert out.returncode == 0, out.stderr
+    summaries = list(tmp_path.glob("outputs/train/multiruns/*/*/evaluation/summary.json"))
+    assert sorted(path.parts[-3] for path in summaries) == ["0", "1", "2", "3"]
+    assert out.stdout.count("near RMSE") == 4
+
+
+@pytest.mark.slow
+def test_loggers_side_by_side_and_wandb_offline(tmp_path: Path, cache: Path) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    out = run_job(tmp_path, cache, "logger=[csv,wandb,tensorboard]")
+    assert out.returncode == 0, out.stderr
+    (run,) = (tmp_path / "outputs/train/runs").iterdir()
+    assert list(run.glob("wandb/offline-run-*/*.wandb"))
+    assert list(run.glob("tensorboard/**/events.out*"))
+    lines = (run / "csv" / "metrics.csv").read_text().splitlines()
+    assert "test/model/rmse_hu_near" in lines[0]
+
+
+@pytest.mark.slow
+def test_simulate_writes_a_data_set_and_refuses_to_mix_recipes(tmp_path: Path) -> None:
+    def simulate(*overrides: str) -> subprocess.CompletedProcess[str]:
+        every = ["geometry=tiny", "anatomy=procedural_small", f"folder={tmp_path}/set", *overrides]
+        every += [f"paths.outputs={tmp_path}/outputs", "data.num_workers=0"]
+        command = [sys.executable, str(ROOT / "scripts" / "simulate.py"), *every]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+    assert simulate("num_cases=2").returncode == 0
+    first = (tmp_path / "set/train/00001.npz").read_bytes()
+    more = simulate("num_cases=3")
+    assert more.returncode == 0, more.stderr
+    assert len(list((tmp_path / "set/train").glob("*.npz"))) == 3
+    assert (tmp_path / "set/train/00001.npz").read_bytes() == first
+    other = simulate("num_cases=3", "seed=1")
+    assert other.returncode == 2 and "was made by another" in other.stderr

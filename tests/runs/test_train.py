@@ -13,17 +13,23 @@ from ctmar.runs.train import train
 VARIANTS = [
     ["model=unet"],
     ["model=cgan"],
-    ["data=random"],
-    ["data=mixed"],
-    ["model.slices=3"],
-    ["data.source=image"],
-    ["data.metal=threshold"],
-    ["scanner=ideal"],
-    ["model.fill=zero", "model.inputs=[measured_zeroed,trace]", "scanner=ideal"],
     ["model=li"],
-    ["projector=torch"],
-    ["logger=tensorboard"],
-    ["logger=none", "callbacks=none"],
+    *(
+        pytest.param(overrides, marks=pytest.mark.slow)
+        for overrides in (
+            ["data=random"],
+            ["data=mixed"],
+            ["model.slices=3"],
+            ["model=cgan", "model.slices=3"],
+            ["data.source=image"],
+            ["data.metal=threshold"],
+            ["scanner=ideal"],
+            ["model.fill=zero", "model.inputs=[measured_zeroed,trace]", "scanner=ideal"],
+            ["projector=torch"],
+            ["logger=tensorboard"],
+            ["logger=none", "callbacks=none"],
+        )
+    ),
 ]
 
 
@@ -60,7 +66,7 @@ def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore
     assert first["model/rmse_hu_near"] != other["model/rmse_hu_near"]
 
 
-@pytest.mark.parametrize("model", ["unet", "cgan"])
+@pytest.mark.parametrize("model", ["unet", pytest.param("cgan", marks=pytest.mark.slow)])
 def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None:  # type: ignore[no-untyped-def]
     settings = [f"model={model}", "trainer.max_epochs=4", "test=false"]
     _, whole = train(tiny(*settings, folder="whole"))
