@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lines import Lines, joseph_lines, pixel_lines
+from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
 
 
 class TorchBackend:
@@ -20,7 +20,7 @@ class TorchBackend:
     def __init__(self, grid: ImageGrid, beam: ParallelBeam) -> None:
         self.grid, self.beam = grid, beam
         self._by_row, self._by_column = joseph_lines(grid, beam)
-        self._pixels = pixel_lines(grid, beam)
+        self._pixels = pixel_lines(grid, beam, view_weights(beam))
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, H, W)`` in 1/mm to ``(B, A, D)``."""

@@ -58,17 +58,17 @@ def joseph_lines(grid: ImageGrid, beam: ParallelBeam) -> tuple[Lines, Lines]:
     return walk_rows, walk_columns
 
 
-def pixel_lines(grid: ImageGrid, beam: ParallelBeam) -> Lines:
+def pixel_lines(grid: ImageGrid, beam: ParallelBeam, weights: Floats) -> Lines:
     """The pixel-driven table: line l is image row l, element n image column n, ``c`` a detector bin.
 
-    Weights are the views' shares of π in rad, so that the map approximates the integral over θ.
+    ``weights`` are the views' shares of π in rad, so that the map approximates the integral over θ.
     """
     rows, columns = grid.shape
     cos, sin = np.cos(beam.theta), np.sin(beam.theta)
     ratio = grid.spacing_mm / beam.det_spacing_mm
     centre = (beam.det_count - 1) / 2 - beam.det_offset_mm / beam.det_spacing_mm
     offset = centre + ratio * ((rows - 1) / 2 * sin - (columns - 1) / 2 * cos)
-    return Lines(np.arange(beam.num_angles), offset, -ratio * sin, ratio * cos, view_weights(beam))
+    return Lines(np.arange(beam.num_angles), offset, -ratio * sin, ratio * cos, weights)
 
 
 def view_weights(beam: ParallelBeam) -> Floats:

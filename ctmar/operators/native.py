@@ -6,7 +6,7 @@ thread-safe); the kernels release the GIL.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -17,10 +17,13 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lines import Lines, joseph_lines, pixel_lines
+from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
+from ctmar.operators.symmetry import Symmetry
 
 LANE_WIDTHS = (1, 4, 8, 16)
 TASK_LINES = 16
+FOLD_BELOW = 8
+"""Groups of fewer slices go through as their symmetric copies."""
 
 
 @lru_cache(maxsize=1)
@@ -30,30 +33,98 @@ def _pool(pid: int, threads: int) -> ThreadPoolExecutor:
 
 
 class NativeBackend:
-    """Joseph and pixel-driven maps and their exact transposes on CPU tensors, float32 or float64."""
+    """Joseph and pixel-driven maps and their exact transposes on CPU tensors, float32 or float64.
+
+    Slices go through the kernels in groups, one a lane; a group too small for that goes through as
+    its eight symmetric copies where the geometry has them.
+    """
 
     name = "native"
 
     def __init__(self, grid: ImageGrid, beam: ParallelBeam) -> None:
-        self.grid, self.beam = grid, beam
-        self._by_row, self._by_column = joseph_lines(grid, beam)
-        self._pixels = pixel_lines(grid, beam)
+        self._maps = _LaneMaps(grid, beam, view_weights(beam))
+        self._symmetry = Symmetry(grid, beam) if Symmetry.applies(grid, beam) else None
+        if self._symmetry is not None:
+            base = self._symmetry.beam
+            weights = np.full(base.num_angles, np.pi / beam.num_angles)
+            self._base = _LaneMaps(grid, base, weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, H, W)`` in 1/mm to ``(B, A, D)``."""
-        return self._in_lanes(image, self.beam.shape, self._forward)
+        return self._from_image(image, "forward")
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """The transpose of :meth:`forward`."""
-        return self._in_lanes(sinogram, self.grid.shape, self._adjoint)
+        return self._from_sinogram(sinogram, "adjoint")
 
     def backproject(self, sinogram: Tensor) -> Tensor:
         """Pixel-driven integral over θ, ``(B, A, D)`` to ``(B, H, W)``."""
-        return self._in_lanes(sinogram, self.grid.shape, self._backproject)
+        return self._from_sinogram(sinogram, "backproject")
 
     def backproject_adjoint(self, image: Tensor) -> Tensor:
         """The transpose of :meth:`backproject`."""
-        return self._in_lanes(image, self.beam.shape, self._backproject_adjoint)
+        return self._from_image(image, "backproject_adjoint")
+
+    def _from_image(self, image: Tensor, name: str) -> Tensor:
+        parts = []
+        for group, folds in self._groups(image):
+            if folds is None:
+                parts.append(self._maps.apply(name, group))
+            else:
+                parts.append(folds.collect(self._base.apply(name, folds.copies(group))))
+        return torch.cat(parts)
+
+    def _from_sinogram(self, sinogram: Tensor, name: str) -> Tensor:
+        parts = []
+        for group, folds in self._groups(sinogram):
+            if folds is None:
+                parts.append(self._maps.apply(name, group))
+            else:
+                parts.append(folds.merge(self._base.apply(name, folds.spread(group))))
+        return torch.cat(parts)
+
+    def _groups(self, x: Tensor) -> Iterator[tuple[Tensor, Symmetry | None]]:
+        """Slices that go through together, and how they fold, if they do."""
+        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+            raise CtmarError(
+                f"projector native works on float32 or float64 CPU tensors, got {x.dtype} on {x.device};"
+                " projector=torch works on any device"
+            )
+        widest = LANE_WIDTHS[-1]
+        for start in range(0, max(len(x), 1), widest):
+            group = x.detach()[start : start + widest]
+            yield group, self._symmetry if 0 < len(group) < FOLD_BELOW else None
+
+
+class _LaneMaps:
+    """The four maps of one geometry on interleaved slices.
+
+    Args:
+        grid: Pixels.
+        beam: Rays.
+        weights: Each view's weight in the pixel-driven pair, rad.
+    """
+
+    def __init__(self, grid: ImageGrid, beam: ParallelBeam, weights: NDArray[np.float64]) -> None:
+        self.grid, self.beam = grid, beam
+        self._by_row, self._by_column = joseph_lines(grid, beam)
+        self._pixels = pixel_lines(grid, beam, weights)
+
+    def apply(self, name: str, x: Tensor) -> Tensor:
+        """The named map of ``(B, ·, ·)``, in as many passes as the widest lanes ask for."""
+        from_image = name in ("forward", "backproject_adjoint")
+        shape = self.beam.shape if from_image else self.grid.shape
+        apply = getattr(self, f"_{name}")
+        array = x.numpy()
+        out = np.empty((len(array), *shape), array.dtype)
+        for start in range(0, len(array), LANE_WIDTHS[-1]):
+            group = array[start : start + LANE_WIDTHS[-1]]
+            width = next(w for w in LANE_WIDTHS if w >= len(group))
+            interleaved = np.zeros((*group.shape[1:], width), array.dtype)
+            interleaved[..., : len(group)] = np.moveaxis(group, 0, -1)
+            result = apply(interleaved, (0,) * width)
+            out[start : start + len(group)] = np.moveaxis(result[..., : len(group)], -1, 0)
+        return torch.from_numpy(out)
 
     def _forward(self, image: NDArray, lanes: tuple) -> NDArray:
         out = np.zeros((*self.beam.shape, len(lanes)), image.dtype)
@@ -81,24 +152,6 @@ class NativeBackend:
         out = np.zeros((views, bins + 2, len(lanes)), image.dtype)
         _run("push", out, np.ascontiguousarray(image), self._pixels, True, lanes)
         return out[:, 1:-1]
-
-    def _in_lanes(self, x: Tensor, shape: tuple[int, int], apply: Callable) -> Tensor:
-        """Runs ``apply`` on groups of slices interleaved as lanes, padded with zeros to a lane width."""
-        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-            raise CtmarError(
-                f"projector native works on float32 or float64 CPU tensors, got {x.dtype} on {x.device};"
-                " projector=torch works on any device"
-            )
-        array = x.detach().numpy()
-        out = np.empty((len(array), *shape), array.dtype)
-        for start in range(0, len(array), LANE_WIDTHS[-1]):
-            group = array[start : start + LANE_WIDTHS[-1]]
-            width = next(w for w in LANE_WIDTHS if w >= len(group))
-            interleaved = np.zeros((*group.shape[1:], width), array.dtype)
-            interleaved[..., : len(group)] = np.moveaxis(group, 0, -1)
-            result = apply(interleaved, (0,) * width)
-            out[start : start + len(group)] = np.moveaxis(result[..., : len(group)], -1, 0)
-        return torch.from_numpy(out)
 
 
 def _with_margins(array: NDArray) -> NDArray:
