@@ -81,7 +81,8 @@ def _views(
         c = table.offset[n] + table.per_line[n] * line + table.per_element[n] * element
         inside = (c > -1) & (c < size)
         place = torch.where(inside, c + 1, 0.0)
-        index = place.to(torch.int64)
+        # Just below the last element's far end, c + 1 may round up to it.
+        index = place.to(torch.int64).clamp(max=size)
         right = torch.where(inside, (place - index) * table.weight[n], 0.0)
         left = torch.where(inside, table.weight[n] - right, 0.0)
         yield view, index, left.to(padded.dtype), right.to(padded.dtype)

@@ -128,7 +128,7 @@ def pull(out, source, offset, per_line, per_element, weight, by_view, first, las
                 to, base = o * count, s * (size + 2)
                 for n in range(low, high):
                     c = start + step * n + 1.0
-                    k = int(c)
+                    k = min(int(c), size)  # c + 1 may round up to the far end
                     right = (c - k) * weight[v]
                     left = weight[v] - right
                     _pull(out, (to + n) * width, source, (base + k) * width, kind(left), kind(right), lanes)
@@ -153,7 +153,7 @@ def push(out, source, offset, per_line, per_element, weight, by_view, first, las
                 to, base = o * (size + 2), s * count
                 for n in range(low, high):
                     c = start + step * n + 1.0
-                    k = int(c)
+                    k = min(int(c), size)  # c + 1 may round up to the far end
                     right = (c - k) * weight[v]
                     left = weight[v] - right
                     _push(out, (to + k) * width, source, (base + n) * width, kind(left), kind(right), lanes)

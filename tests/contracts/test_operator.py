@@ -9,10 +9,14 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
+from ctmar.operators.native import NativeBackend
 
 BACKENDS = ("native", "torch")
 GEOMETRIES = {
     "even": (ImageGrid((32, 32), 1.0), ParallelBeam(30, 47, 1.0)),
+    "symmetric": (ImageGrid((32, 32), 1.0), ParallelBeam(32, 47, 1.0)),
+    "symmetric, odd": (ImageGrid((33, 33), 1.3), ParallelBeam(28, 48, 1.1)),
+    "four views": (ImageGrid((9, 9), 1.0), ParallelBeam(4, 1, 1.0)),
     "odd": (ImageGrid((33, 33), 1.0), ParallelBeam(31, 48, 1.0)),
     "oblong, spaced": (ImageGrid((20, 37), 1.7), ParallelBeam(23, 51, 1.1)),
     "narrow, offset": (ImageGrid((28, 28), 0.5), ParallelBeam(16, 19, 0.8, det_offset_mm=0.2)),
@@ -53,6 +57,23 @@ def test_pixel_driven_pair_is_exact(backend: str, name: str) -> None:
     pair = [lambda x, f=f: f(x.reshape(-1, *x.shape[-2:])).unflatten(0, (2, 3)) for f in
             (use.backproject_adjoint, use.backproject)]  # fmt: skip
     assert mismatch(*pair, grid.shape, beam.shape, torch.float64) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["symmetric", "symmetric, odd", "four views"])
+@pytest.mark.parametrize("what", ["forward", "adjoint", "backproject", "backproject_adjoint"])
+def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
+    grid, beam = GEOMETRIES[name]
+    folded, plain = NativeBackend(grid, beam), NativeBackend(grid, beam)
+    plain._symmetry = None
+    assert folded._symmetry is not None
+    from_image = what in ("forward", "backproject_adjoint")
+    x = torch.randn(3, *(grid.shape if from_image else beam.shape), dtype=torch.float64)
+    torch.testing.assert_close(getattr(folded, what)(x), getattr(plain, what)(x), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["even", "oblong, spaced", "narrow, offset", "few angles"])
+def test_other_geometries_do_not_fold(name: str) -> None:
+    assert NativeBackend(*GEOMETRIES[name])._symmetry is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
