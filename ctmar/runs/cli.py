@@ -38,6 +38,8 @@ def main(job: str | None = None) -> int:
         if job not in JOBS:
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
+    # Threads that spin while they wait make torch several times slower beside any other process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
