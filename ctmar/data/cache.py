@@ -35,7 +35,7 @@ def fingerprint(settings: dict[str, Any], files: Iterable[str | Path] = ()) -> s
     root = Path(ctmar.__file__).parent
     sources = [root / name for name in MODULES]
     for package in PACKAGES:
-        sources += sorted((root / package).glob("*.py"))
+        sources += sorted((root / package).rglob("*.py"))
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

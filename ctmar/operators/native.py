@@ -88,7 +88,7 @@ class NativeBackend:
         if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
             raise CtmarError(
                 f"projector native works on float32 or float64 CPU tensors, got {x.dtype} on {x.device};"
-                " projector=torch works on any device"
+                " projector=auto takes any"
             )
         widest = LANE_WIDTHS[-1]
         for start in range(0, max(len(x), 1), widest):

@@ -116,7 +116,8 @@ class Scanner:
         occupied = sum(metal.values(), np.zeros_like(hu))
         tissue = np.stack(tissue_fractions(hu, self.reference_kev))
         stack = np.concatenate([tissue, tissue * occupied, *(m[None] for m in metal.values())])
-        paths = fine.forward(torch.from_numpy(stack))
+        # A call a slice: how slices are grouped in a projector may change their last bits.
+        paths = torch.stack([fine.forward(torch.from_numpy(stack[:, n])) for n in range(len(hu))], dim=1)
         without, removed, inside = paths[:2], paths[2:4], paths[4:]
 
         ideal = self._transmission(["water", "bone"], without)
