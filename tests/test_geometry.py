@@ -1,7 +1,13 @@
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
+
+FAN = FanBeam(360, 184, 1.5, 150.0, 100.0)
 
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), float("inf")])
@@ -44,3 +50,61 @@ def test_only_uniform_centred_views_wrap() -> None:
 def test_given_angles_must_match_their_count() -> None:
     with pytest.raises(CtmarError, match="angles must hold 3 finite values, got 2"):
         ParallelBeam(3, 9, 1.0, angles=(0.0, 1.0))
+
+
+def test_fan_views_fill_a_turn() -> None:
+    assert FAN.shape == (360, 184) and FAN.theta[90] == pytest.approx(math.pi / 2)
+    assert FAN.full_turn and not replace(FAN, angles=tuple(FAN.theta / 2)).full_turn
+    assert FanBeam(4, 9, 1.0, 50.0, 0.0).full_turn and not FanBeam(1, 9, 1.0, 50.0, 0.0).full_turn
+
+
+def test_fan_angles_follow_the_detector() -> None:
+    flat, arc = FanBeam(4, 3, 75.0, 50.0, 25.0), FanBeam(4, 3, 75.0, 50.0, 25.0, "arc")
+    np.testing.assert_allclose(flat.gamma, [-math.pi / 4, 0, math.pi / 4])
+    np.testing.assert_allclose(arc.gamma, [-1, 0, 1])
+    assert flat.sdd_mm == 75 and flat.iso_spacing_mm == 50
+    np.testing.assert_allclose(replace(arc, det_offset_mm=7.5).gamma, [-0.9, 0.1, 1.1])
+
+
+def test_fan_sub_rays_average_to_their_bin() -> None:
+    fan = replace(FAN, detector="arc", det_offset_mm=0.25)
+    np.testing.assert_allclose(fan.refine(4).gamma.reshape(-1, 4).mean(1), fan.gamma, atol=1e-12)
+    assert fan.refine(4).angles == fan.angles and fan.refine(4).detector == "arc"
+
+
+def test_fan_covers_the_diagonal_or_not() -> None:
+    assert FAN.covers(ImageGrid((100, 100), 1.0))
+    assert not FAN.covers(ImageGrid((120, 120), 1.0))
+    assert not replace(FAN, det_offset_mm=30.0).covers(ImageGrid((100, 100), 1.0))
+    assert not replace(FAN, det_count=99999).covers(ImageGrid((300, 300), 1.0))
+
+
+@pytest.mark.parametrize("count", [184, 185, 1])
+def test_parallel_beams_of_a_fan_reach_as_far(count: int) -> None:
+    fan = replace(FAN, det_count=count)
+    beam, reach = fan.parallel(), 150 * math.sin(float(fan.gamma[-1]))
+    last = (beam.det_count - 1) / 2 * beam.det_spacing_mm
+    assert beam.num_angles == 360 and beam.det_spacing_mm == pytest.approx(0.9)
+    assert beam.det_count % 2 == count % 2 and -0.46 <= last - reach < 0.91
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"num_angles": 0}, "num_angles must be a positive whole number, got 0"),
+        ({"det_count": 1.5}, "det_count must be a positive whole number, got 1.5"),
+        ({"det_spacing_mm": 0.0}, "det_spacing_mm must be a positive number, got 0.0"),
+        ({"src_radius_mm": 0.0}, "src_radius_mm must be a positive number, got 0.0"),
+        ({"det_radius_mm": -1.0}, "det_radius_mm must be zero or a positive number, got -1.0"),
+        ({"det_offset_mm": math.inf}, "det_offset_mm must be finite, got inf"),
+        ({"detector": "curved"}, "detector must be one of flat, arc, got 'curved'"),
+        ({"angles": (0.0, 1.0)}, "angles must hold 360 finite values, got 2"),
+        (
+            {"detector": "arc", "det_count": 999},
+            r"arc detector must span less than 90° to each side, got 171\.5°",
+        ),
+    ],
+)
+def test_impossible_fans_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        replace(FAN, **change)

@@ -37,6 +37,10 @@ ONLY_IN = {
     "SimpleITK": ("anatomy/volume.py",),
     "monai": ("networks",),
     "numba": ("operators",),
+    "triton": ("operators",),
+    "astra": ("operators/adapters",),
+    "torch_radon": ("operators/adapters",),
+    "skimage": ("operators/adapters",),
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -1,5 +1,6 @@
 """Linear maps: the ray transform and its exact adjoint, filters, FBP."""
 
-from ctmar.operators.ray_transform import BACKENDS, RayTransform
+from ctmar.operators.choice import BACKENDS
+from ctmar.operators.ray_transform import RayTransform
 
 __all__ = ["BACKENDS", "RayTransform"]

@@ -1,41 +1,20 @@
 """The ray transform, its adjoint and filtered backprojection, with gradients through each."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.anywhere import TorchBackend
+from ctmar.geometry import FanBeam, ImageGrid
+from ctmar.operators.choice import Backend, Backends, Beam, announce, best_name, check_name
+from ctmar.operators.fan import filter_fan_sinogram
 from ctmar.operators.filters import filter_sinogram
-from ctmar.operators.native import NativeBackend
 
-BACKENDS = ("auto", "native", "torch")
 Map = Callable[[Tensor], Tensor]
-
-
-class Backend(Protocol):
-    """Four linear maps on ``(batch, ·, ·)`` tensors; each pair are exact transposes."""
-
-    name: str
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Joseph's line integrals."""
-        ...
-
-    def adjoint(self, sinogram: Tensor) -> Tensor:
-        """Their transpose."""
-        ...
-
-    def backproject(self, sinogram: Tensor) -> Tensor:
-        """Pixel-driven integral over θ."""
-        ...
-
-    def backproject_adjoint(self, image: Tensor) -> Tensor:
-        """Its transpose."""
-        ...
+BeamT = TypeVar("BeamT", bound=Beam)
+"""The kind of beam: who holds a transform of parallel beams gets a parallel beam from it."""
 
 
 class _Linear(torch.autograd.Function):
@@ -52,26 +31,32 @@ class _Linear(torch.autograd.Function):
         return _Linear.apply(gradients[0], transpose, apply), None, None
 
 
-class RayTransform:
-    """Line integrals of images over parallel beams, and the way back.
+class RayTransform(Generic[BeamT]):
+    """Line integrals of images over parallel or fan beams, and the way back.
 
     ``forward`` is Joseph's method and ``adjoint`` its exact transpose; ``fbp`` filters and
     backprojects pixel by pixel (a ray-driven transpose would leave 2-4 HU of grain). All are
-    differentiable, also twice, and accept any leading axes.
+    differentiable, also twice, and accept any leading axes. Threads may share a transform, and it
+    goes to other processes by fork or pickle; what a backend holds is made anew there.
 
     Args:
         grid: The image's pixels.
         beam: The sinogram's rays.
-        backend: ``native`` (compiled, CPU), ``torch`` (any device) or ``auto``, which takes the
-            native one for CPU tensors and the torch one for all others.
+        backend: ``native`` (compiled, CPU), ``triton`` (CUDA), ``torch`` (any device); another
+            library's ``astra``, ``skimage`` or ``torch_radon``, whose docstrings say where they are
+            less exact; or ``auto``, the best of the first three for each tensor's device.
+
+    Raises:
+        CtmarError: If there is no such backend, none for this kind of beam, or what it needs is not
+            installed.
     """
 
-    def __init__(self, grid: ImageGrid, beam: ParallelBeam, backend: str = "auto") -> None:
-        if backend not in BACKENDS:
-            raise CtmarError(f"projector must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    def __init__(self, grid: ImageGrid, beam: BeamT, backend: str = "auto") -> None:
+        check_name(backend)
         self.grid, self.beam, self.backend = grid, beam, backend
-        self._native = NativeBackend(grid, beam)
-        self._torch = TorchBackend(grid, beam)
+        self._backends = Backends(grid, beam)
+        if backend != "auto":
+            self._backends.named(backend)  # what is missing is said here, not at the first projection
 
     def forward(self, image_mu: Tensor) -> Tensor:
         """Line integrals: ``(..., H, W)`` in 1/mm to ``(..., A, D)``, dimensionless."""
@@ -96,12 +81,16 @@ class RayTransform:
             filter: ``ram-lak``, ``shepp-logan``, ``cosine``, ``hamming`` or ``hann``.
         """
         self._check(sinogram, self.beam.shape, "a sinogram")
+        if isinstance(self.beam, FanBeam):
+            return self.backproject(filter_fan_sinogram(sinogram, self.beam, filter))
         return self.backproject(filter_sinogram(sinogram, self.beam.det_spacing_mm, filter))
 
     def _backend(self, x: Tensor) -> Backend:
-        if self.backend == "native" or (self.backend == "auto" and x.device.type == "cpu"):
-            return self._native
-        return self._torch
+        if self.backend != "auto":
+            return self._backends.named(self.backend)
+        name = best_name(x.device.type, self.beam)
+        announce(name, x.device.type, type(self.beam).__name__)
+        return self._backends.named(name)
 
     @staticmethod
     def _check(x: Tensor, shape: tuple[int, int], what: str) -> None:

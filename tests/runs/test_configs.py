@@ -16,7 +16,9 @@ FILES = ["anatomy.ct=ct.nii", "anatomy.labels=labels.nii"]
 
 
 def options(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONFIGS / group).glob("*.yaml") if file.stem not in ("base", "default"))
+    return sorted(
+        file.stem for file in (CONFIGS / group).glob("*.yaml") if file.stem not in ("base", "default")
+    )
 
 
 def composed(*overrides: str):  # type: ignore[no-untyped-def]
