@@ -3,15 +3,20 @@
 Convention: pixel (row i, column j) lies at ``x = (j - (W-1)/2) * spacing``,
 ``y = ((H-1)/2 - i) * spacing``: x along columns, y up. A parallel ray (θ, s) is the line
 ``x cos θ + y sin θ = s``, and bin d lies at ``s = (d - (D-1)/2) * det_spacing_mm + det_offset_mm``.
+
+Fan beams: view β has its source at ``R (sin β, -cos β)`` and its detector axis along ``(cos β, sin β)``
+(ASTRA's ``fanflat``). The ray at fan angle γ is the parallel ray ``θ = β - γ``, ``s = R sin γ``.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.errors import CtmarError
+
+DETECTORS = ("flat", "arc")
 
 
 def _positive(name: str, value: float) -> None:
@@ -22,6 +27,16 @@ def _positive(name: str, value: float) -> None:
 def _count(name: str, value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CtmarError(f"{name} must be a positive whole number, got {value!r}")
+
+
+def _angles(angles: tuple[float, ...] | None, count: int, turn: float) -> tuple[float, ...]:
+    """The views' angles in rad: those given, or ``count`` spread evenly over ``turn``."""
+    if angles is None:
+        return tuple(k * turn / count for k in range(count))
+    given = tuple(float(angle) for angle in angles)
+    if len(given) != count or not all(map(math.isfinite, given)):
+        raise CtmarError(f"angles must hold {count} finite values, got {len(given)}")
+    return given
 
 
 @dataclass(frozen=True)
@@ -80,13 +95,7 @@ class ParallelBeam:
         _positive("det_spacing_mm", self.det_spacing_mm)
         if not math.isfinite(self.det_offset_mm):
             raise CtmarError(f"det_offset_mm must be finite, got {self.det_offset_mm!r}")
-        if self.angles is None:
-            angles = tuple(k * math.pi / self.num_angles for k in range(self.num_angles))
-        else:
-            angles = tuple(float(angle) for angle in self.angles)
-            if len(angles) != self.num_angles or not all(map(math.isfinite, angles)):
-                raise CtmarError(f"angles must hold {self.num_angles} finite values, got {len(angles)}")
-        object.__setattr__(self, "angles", angles)
+        object.__setattr__(self, "angles", _angles(self.angles, self.num_angles, math.pi))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -121,3 +130,103 @@ class ParallelBeam:
         reach = math.hypot(height, width)
         half = (self.det_count - 1) / 2 * self.det_spacing_mm
         return half - abs(self.det_offset_mm) >= reach - 1e-9
+
+
+@dataclass(frozen=True)
+class FanBeam:
+    """Rays of a point source that turns about the origin, onto a flat or an arc-shaped detector.
+
+    Attributes:
+        num_angles: Number of views.
+        det_count: Bins of the detector.
+        det_spacing_mm: Distance between bins on the detector in mm (along the arc for an arc).
+        src_radius_mm: Distance R of the source from the axis of rotation in mm.
+        det_radius_mm: Distance of the detector from the axis in mm; 0 for a detector on the axis.
+        detector: ``flat``, or ``arc`` for a detector bent around the source.
+        det_offset_mm: Position in mm of the detector's centre along the detector.
+        angles: β of each view in rad; ``2 π k / num_angles`` where none are given.
+    """
+
+    num_angles: int
+    det_count: int
+    det_spacing_mm: float
+    src_radius_mm: float
+    det_radius_mm: float
+    detector: str = "flat"
+    det_offset_mm: float = 0.0
+    angles: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _count("num_angles", self.num_angles)
+        _count("det_count", self.det_count)
+        _positive("det_spacing_mm", self.det_spacing_mm)
+        _positive("src_radius_mm", self.src_radius_mm)
+        if not (math.isfinite(self.det_radius_mm) and self.det_radius_mm >= 0):
+            raise CtmarError(f"det_radius_mm must be zero or a positive number, got {self.det_radius_mm!r}")
+        if not math.isfinite(self.det_offset_mm):
+            raise CtmarError(f"det_offset_mm must be finite, got {self.det_offset_mm!r}")
+        if self.detector not in DETECTORS:
+            raise CtmarError(f"detector must be one of {', '.join(DETECTORS)}, got {self.detector!r}")
+        widest = math.degrees(float(np.abs(self.gamma).max()))
+        if widest >= 90:
+            raise CtmarError(f"an arc detector must span less than 90° to each side, got {widest:.1f}°")
+        object.__setattr__(self, "angles", _angles(self.angles, self.num_angles, 2 * math.pi))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Views and bins: the last two axes of a sinogram."""
+        return self.num_angles, self.det_count
+
+    @property
+    def theta(self) -> NDArray[np.float64]:
+        """The views' source angles β in rad as an array."""
+        return np.asarray(self.angles, dtype=np.float64)
+
+    @property
+    def gamma(self) -> NDArray[np.float64]:
+        """The bins' fan angles γ in rad, 0 for the ray through the axis of rotation."""
+        bins = (np.arange(self.det_count) - (self.det_count - 1) / 2) * self.det_spacing_mm
+        along = (bins + self.det_offset_mm) / self.sdd_mm
+        return np.asarray(np.arctan(along) if self.detector == "flat" else along, dtype=np.float64)
+
+    @property
+    def sdd_mm(self) -> float:
+        """Distance from the source to the detector in mm."""
+        return self.src_radius_mm + self.det_radius_mm
+
+    @property
+    def iso_spacing_mm(self) -> float:
+        """Distance between the central bins, scaled to the axis of rotation."""
+        return self.det_spacing_mm * self.src_radius_mm / self.sdd_mm
+
+    @property
+    def full_turn(self) -> bool:
+        """Whether the views go all the way round: no gap much wider than the second widest."""
+        if self.num_angles == 1:
+            return False
+        angles = np.sort(np.mod(self.theta, 2 * np.pi))
+        gaps = np.sort(np.diff(angles, append=angles[0] + 2 * np.pi))
+        return bool(gaps[-1] <= 1.5 * gaps[-2])
+
+    def refine(self, factor: int) -> "FanBeam":
+        """Each bin split into ``factor`` sub-rays, spread evenly over its width."""
+        _count("factor", factor)
+        count, spacing = self.det_count * factor, self.det_spacing_mm / factor
+        return replace(self, det_count=count, det_spacing_mm=spacing)
+
+    def covers(self, grid: ImageGrid) -> bool:
+        """Whether every pixel centre of ``grid`` projects onto the detector from every direction."""
+        height, width = ((n - 1) * grid.spacing_mm / 2 for n in grid.shape)
+        reach = math.hypot(height, width) / self.src_radius_mm
+        return reach < 1 and min(-self.gamma[0], self.gamma[-1]) >= math.asin(reach) - 1e-12
+
+    def parallel(self, num_angles: int | None = None) -> ParallelBeam:
+        """Parallel rays that this fan's rays fill, bins as dense as the central ones.
+
+        Args:
+            num_angles: Views over [0, π); as many as the fan's where not given.
+        """
+        reach = self.src_radius_mm * float(np.sin(np.abs(self.gamma).max())) / self.iso_spacing_mm
+        odd = self.det_count % 2
+        count = 2 * math.ceil(reach - odd / 2) + odd
+        return ParallelBeam(num_angles or self.num_angles, max(count, 1), self.iso_spacing_mm)

@@ -1,0 +1,187 @@
+"""Fan-beam sinograms brought to parallel beams.
+
+The fan ray (β, γ) is the parallel ray ``θ = β - γ``, ``s = R sin γ``, and its conjugate
+``(β + π - 2γ, -γ)`` is the same line seen from the other side. Rebinning takes two steps of
+one-dimensional interpolation (Dreike & Boyd 1976; Kak & Slaney 1988, §3.4.3): along the views, which
+makes each fan's rays parallel, then along the bins, which spaces them evenly.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+from ctmar.geometry import FanBeam, ParallelBeam
+
+ORDERS = ("linear", "cubic")
+CHUNK_ELEMENTS = 1 << 19
+"""Samples rebinned at a time, all slices together."""
+
+
+def rebin_fan_to_parallel(
+    sinogram: Tensor, fan: FanBeam, parallel: ParallelBeam, order: str = "cubic"
+) -> Tensor:
+    """The parallel sinogram of the same object: differentiable, linear in the sinogram.
+
+    A ray that the fan measures from both sides is their average; one that misses the detector from
+    both is zero.
+
+    Args:
+        sinogram: ``(..., A, D)`` of ``fan``; line integrals.
+        fan: The rays measured.
+        parallel: The rays wanted.
+        order: ``linear`` or ``cubic`` (Catmull-Rom; exact for parabolas) interpolation.
+
+    Returns:
+        ``(..., parallel.num_angles, parallel.det_count)``.
+
+    Raises:
+        CtmarError: If the shape or the order is not as above, if unevenly spaced views of the fan are
+            not in ascending order within one turn, or if they leave out wanted rays.
+    """
+    if order not in ORDERS:
+        raise CtmarError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    if tuple(sinogram.shape[-2:]) != fan.shape or sinogram.ndim < 2:
+        views, bins = fan.shape
+        raise CtmarError(
+            f"a sinogram of this geometry is (..., {views}, {bins}), got {tuple(sinogram.shape)}"
+        )
+    flat = sinogram.reshape(-1, *fan.shape)
+    axis = _ViewAxis(fan)
+    padded = axis.pad(flat)
+    sides = [_Side(fan, axis, parallel, order, far, flat) for far in (False, True)]
+    views = max(1, CHUNK_ELEMENTS // (max(len(flat), 1) * fan.det_count))
+    parts = []
+    for first in range(0, parallel.num_angles, views):
+        chunk = slice(first, first + views)
+        total = sides[0].sample(padded, chunk) + sides[1].sample(padded, chunk)
+        seen = sides[0].seen(chunk) + sides[1].seen(chunk)
+        if not axis.closed and (seen < sides[0].reaches.maximum(sides[1].reaches)).any():
+            needed, got = (math.degrees(x) for x in (math.pi + np.ptp(fan.gamma), np.ptp(fan.theta)))
+            raise CtmarError(
+                f"rebinning needs views over a half turn and the fan's angle ({needed:.1f}°), got {got:.1f}°"
+            )
+        parts.append(total / seen.clamp(min=1))
+    return torch.cat(parts, 1).reshape(*sinogram.shape[:-2], *parallel.shape)
+
+
+class _Side:
+    """The parallel rays as seen from one side: θ itself, or θ + π with s mirrored.
+
+    Args:
+        fan: The rays measured.
+        axis: Its views.
+        parallel: The rays wanted.
+        order: Interpolation.
+        far: Whether this is the side of θ + π.
+        like: A tensor of the device and dtype to work in.
+
+    Attributes:
+        reaches: 1 where a bin's ray meets the detector, ``(bin,)``.
+    """
+
+    def __init__(
+        self, fan: FanBeam, axis: "_ViewAxis", parallel: ParallelBeam, order: str, far: bool, like: Tensor
+    ) -> None:
+        self._axis, self._order, self._like = axis, order, like
+        s = (np.arange(parallel.det_count) - (parallel.det_count - 1) / 2) * parallel.det_spacing_mm
+        s = (s + parallel.det_offset_mm) / fan.src_radius_mm * (-1 if far else 1)
+        gamma = np.arcsin(np.clip(s, -1, 1))
+        along = fan.sdd_mm * (np.tan(gamma) if fan.detector == "flat" else gamma) - fan.det_offset_mm
+        bins = along / fan.det_spacing_mm + (fan.det_count - 1) / 2
+        on_detector = (np.abs(s) < 1) & (bins > -0.5) & (bins < fan.det_count - 0.5)
+        self._theta = self._on(parallel.theta + (np.pi if far else 0.0))[:, None]
+        self._gamma, self._fan_gamma = self._on(gamma), self._on(fan.gamma)
+        self.reaches = self._on(on_detector).to(like.dtype)
+        index, weights = _taps(self._on(bins), order, like.dtype)
+        self._bins = [
+            ((index + shift).clamp(0, fan.det_count - 1), weight * self.reaches)
+            for shift, weight in weights.items()
+        ]
+
+    def _on(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, device=self._like.device)
+
+    def seen(self, views: slice) -> Tensor:
+        """1 where the fan measures the ray from this side, else 0; broadcasts with ``(view, bin)``."""
+        if self._axis.closed:
+            return self.reaches
+        return self._axis.holds(self._theta[views] + self._gamma).to(self._like.dtype) * self.reaches
+
+    def sample(self, padded: Tensor, views: slice) -> Tensor:
+        """These parallel views of a padded sinogram, ``(B, A + 3, D)`` to ``(B, view, bin)``."""
+        index, weights = _taps(
+            self._axis.coordinate(self._theta[views] + self._fan_gamma), self._order, self._like.dtype
+        )
+        index = index.expand(len(padded), -1, -1)
+        fans = _sum(weight * _narrow(padded, shift).gather(1, index) for shift, weight in weights.items())
+        out = _sum(weight * fans.index_select(2, place) for place, weight in self._bins)
+        return out if self._axis.closed else out * self.seen(views)
+
+
+def _sum(parts: Iterator[Tensor]) -> Tensor:
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
+
+
+def _narrow(padded: Tensor, shift: int) -> Tensor:
+    """The views of a padded sinogram, ``shift`` views on."""
+    return padded[:, 1 + shift : padded.shape[1] - 2 + shift]
+
+
+class _ViewAxis:
+    """Where a source angle lies among a fan's views."""
+
+    def __init__(self, fan: FanBeam) -> None:
+        self.closed, self._count, turn = fan.full_turn, fan.num_angles, 2 * math.pi
+        self._even = fan.angles == FanBeam(fan.num_angles, 1, 1.0, 1.0, 0.0).angles
+        if not self._even and (np.any(np.diff(fan.theta) <= 0) or np.ptp(fan.theta) >= turn):
+            raise CtmarError("rebinning needs a fan's views in ascending order within one turn")
+        self._start = float(fan.theta[0])
+        self._grid = np.append(fan.theta, self._start + turn) if self.closed else fan.theta
+
+    def pad(self, sinogram: Tensor) -> Tensor:
+        """A view before the first and two after the last: those that follow around, or the end ones again."""
+        first, last = sinogram[:, :1], sinogram[:, -1:]
+        if not self.closed:
+            return torch.cat([first, sinogram, last, last], 1)
+        second = sinogram[:, 1 % self._count : 1 % self._count + 1]
+        return torch.cat([last, sinogram, first, second], 1)
+
+    def coordinate(self, beta: Tensor) -> Tensor:
+        """The place of each angle among the views, in [0, A); the ends' where there is no view."""
+        if self._even:
+            at = beta * (self._count / (2 * math.pi))
+            # Rounding may give A itself.
+            return (at - self._count * torch.floor(at / self._count)).clamp(0, math.nextafter(self._count, 0))
+        # The turn begins in the middle of what the views leave out, so that each end is its own side's.
+        begin = self._start - (2 * np.pi - np.ptp(self._grid)) / 2
+        angle = np.mod(beta.cpu().numpy() - begin, 2 * np.pi) + begin
+        places = np.interp(angle, self._grid, np.arange(len(self._grid), dtype=np.float64))
+        return torch.from_numpy(np.minimum(places, math.nextafter(self._count, 0))).to(beta.device)
+
+    def holds(self, beta: Tensor) -> Tensor:
+        """Whether each angle lies between the first view and the last."""
+        after = torch.remainder(beta - self._start + 1e-9, 2 * math.pi)
+        return after <= self._grid[-1] - self._start + 2e-9
+
+
+def _taps(at: Tensor, order: str, dtype: torch.dtype) -> tuple[Tensor, dict[int, Tensor]]:
+    """The element before each float64 place, and weights of the elements around it by their distance."""
+    place = at.floor()
+    f = (at - place).to(dtype)
+    if order == "linear":
+        weights = {0: 1 - f, 1: f}
+    else:
+        weights = {
+            -1: f * (-0.5 + f * (1 - 0.5 * f)),
+            0: 1 + f * f * (-2.5 + 1.5 * f),
+            1: f * (0.5 + f * (2 - 1.5 * f)),
+            2: f * f * (-0.5 + 0.5 * f),
+        }
+    return place.to(torch.int64), weights
