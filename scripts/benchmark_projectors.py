@@ -133,7 +133,7 @@ def main() -> None:
                           "  {ratio_to_astra} x ASTRA".format(**row), flush=True)  # fmt: skip
     if options.json:
         partial = options.json.with_suffix(".part")
-        partial.write_text(json.dumps(rows, indent=1))
+        partial.write_text(json.dumps(rows, indent=1), encoding="utf-8")
         os.replace(partial, options.json)
 
 

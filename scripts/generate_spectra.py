@@ -26,7 +26,7 @@ def main() -> None:
         energies, fluence = spectrum.get_spectrum()
         columns[kvp] = dict(zip(energies.round(1), fluence / fluence.sum(), strict=True))
     energies = [k + 0.5 for k in range(10, max(POTENTIALS_KV))]
-    with output.open("w") as file:
+    with output.open("w", encoding="utf-8") as file:
         file.write(
             f"# Tungsten anode, {ANODE_ANGLE_DEG} degrees, {ALUMINIUM_MM} mm Al; photons a 1 keV bin\n"
         )

@@ -77,7 +77,7 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
     station = path.parts[0].removesuffix(".py")
     if station == "__init__":
         return
-    imported = imports(ast.parse(file.read_text()))
+    imported = imports(ast.parse(file.read_text(encoding="utf-8")))
     assert station in ORDER
     assert not too_early(station, imported)
     assert not forbidden(path.as_posix(), imported)

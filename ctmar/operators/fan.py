@@ -14,8 +14,10 @@ edge at 0 and 100 mm, 10-90 % / mm   .77 .77 .78 1.07             .77 .92
 error of all disks, root mean sq/HU  12.8    9.6                  11.1
 ===================================  ======  ===================  ==================
 
-Rebinning also costs half as much. Direct weights keep edges far out as sharp as in the centre, and
-make use of a detector set off by a quarter of a bin, whose conjugate rays rebinning averages.
+On one CPU core the three take 110, 56 and 70 ms a slice of eight, and 346, 70 and 91 ms for 512² pixels
+(61, 49, 66 and 157, 68, 83 with a flat detector). Direct weights keep edges far out as sharp as in the
+centre, and make use of a detector set off by a quarter of a bin, whose conjugate rays rebinning averages:
+there (720 views × 368 bins of 2.5 mm) the root mean square error is 17.6 HU against 22.3 HU.
 """
 
 import math

@@ -11,6 +11,7 @@ from ctmar.geometry import FanBeam, ImageGrid
 from ctmar.operators.choice import Backend, Backends, Beam, announce, best_name, check_name
 from ctmar.operators.fan import filter_fan_sinogram
 from ctmar.operators.filters import filter_sinogram
+from ctmar.operators.rebinning import rebin_fan_to_parallel
 
 Map = Callable[[Tensor], Tensor]
 BeamT = TypeVar("BeamT", bound=Beam)
@@ -76,14 +77,26 @@ class RayTransform(Generic[BeamT]):
     def fbp(self, sinogram: Tensor, filter: str = "ram-lak") -> Tensor:
         """Filtered backprojection: ``(..., A, D)`` to ``(..., H, W)`` in 1/mm.
 
+        A fan is rebinned to parallel beams first, which measured better than direct weights
+        (:mod:`ctmar.operators.fan`, where the direct way is and what it is better at).
+
         Args:
             sinogram: Line integrals.
             filter: ``ram-lak``, ``shepp-logan``, ``cosine``, ``hamming`` or ``hann``.
         """
         self._check(sinogram, self.beam.shape, "a sinogram")
         if isinstance(self.beam, FanBeam):
-            return self.backproject(filter_fan_sinogram(sinogram, self.beam, filter))
+            parallel = self.beam.parallel()
+            rebinned = rebin_fan_to_parallel(sinogram, self.beam, parallel)
+            return RayTransform(self.grid, parallel, self.backend).fbp(rebinned, filter)
         return self.backproject(filter_sinogram(sinogram, self.beam.det_spacing_mm, filter))
+
+    def fbp_direct(self, sinogram: Tensor, filter: str = "ram-lak") -> Tensor:
+        """FBP of a fan over a full turn by direct weights, without rebinning; as :meth:`fbp` else."""
+        self._check(sinogram, self.beam.shape, "a sinogram")
+        if not isinstance(self.beam, FanBeam):
+            raise CtmarError(f"fbp_direct is for a FanBeam, got a {type(self.beam).__name__}")
+        return self.backproject(filter_fan_sinogram(sinogram, self.beam, filter))
 
     def _backend(self, x: Tensor) -> Backend:
         if self.backend != "auto":

@@ -54,7 +54,7 @@ class Spectrum:
 @lru_cache(maxsize=1)
 def _tungsten() -> tuple[NDArray[np.float64], dict[int, NDArray[np.float64]]]:
     """The table of ``tungsten.csv``: energies and photons a bin for each tube potential."""
-    text = resources.files("ctmar.physics").joinpath("tungsten.csv").read_text()
+    text = resources.files("ctmar.physics").joinpath("tungsten.csv").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     names = lines[0].split(",")[1:]
     values = np.array([[float(x) for x in line.split(",")] for line in lines[1:]])

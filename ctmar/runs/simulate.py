@@ -27,7 +27,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     data.prepare(cfg.split)
     manifest |= {"num_cases": cfg.num_cases}
     partial = folder / ".manifest.json.part"
-    partial.write_text(json.dumps(manifest, indent=2))
+    partial.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     os.replace(partial, folder / "manifest.json")
     print(f"{cfg.num_cases} cases in {folder / cfg.split}")
 
@@ -44,6 +44,6 @@ def _require_same(path: Path, manifest: dict[str, object]) -> None:
     """Refuses to add cases of one recipe to a folder of another."""
     if not path.exists():
         return
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
     if any(before.get(key) != manifest[key] for key in ("schema", "split", "config")):
         raise CtmarError(f"folder must be empty or of the same recipe, {path.parent} was made by another")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
-from ctmar.operators import fan_torch, ray_transform
+from ctmar.operators import RayTransform, fan_torch, ray_transform
 from ctmar.operators.fan import filter_fan_sinogram
 from ctmar.operators.fan_native import FanNative
 from ctmar.operators.fan_torch import FanTorch
@@ -279,3 +279,18 @@ def test_agrees_with_an_independent_projector() -> None:
         other = astra.create_sino(image.float().numpy(), project(kind))[1] * pixel
         assert np.linalg.norm(p - other) / np.linalg.norm(other) < bound
         assert np.linalg.norm(p[:, ::-1] - other) / np.linalg.norm(other) > 0.05
+
+
+@pytest.mark.parametrize("detector", ["flat", "arc"])
+def test_the_transform_of_a_fan_reconstructs_its_own_projections(detector: str) -> None:
+    grid = ImageGrid((48, 48), 4.0)
+    fan = FanBeam(120, 81, 5.5 if detector == "flat" else 5.0, 500.0, 450.0, detector)
+    c = (torch.arange(48) - 23.5) * 4.0
+    image = 0.02 * torch.exp(-((c[None] - 20) ** 2 + (c[:, None] + 10) ** 2) / 1800)
+    ray = RayTransform(grid, fan)
+    sinogram = ray.forward(image)
+    for reconstruct in (ray.fbp, ray.fbp_direct):
+        assert (reconstruct(sinogram) - image).abs().max() < 0.03 * image.max()
+        assert (reconstruct(sinogram.flip(-1)) - image).abs().max() > 0.3 * image.max()
+    with pytest.raises(CtmarError, match="fbp_direct is for a FanBeam, got a ParallelBeam"):
+        RayTransform(grid, fan.parallel()).fbp_direct(torch.zeros(fan.parallel().shape))

@@ -34,11 +34,11 @@ VARIANTS = [
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def summary_of(folder: Path) -> dict:
-    return json.loads((folder / "evaluation" / "summary.json").read_text())
+    return json.loads((folder / "evaluation" / "summary.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("overrides", VARIANTS, ids=" ".join)
