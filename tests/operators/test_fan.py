@@ -284,9 +284,9 @@ def test_agrees_with_an_independent_projector() -> None:
 @pytest.mark.parametrize("detector", ["flat", "arc"])
 def test_the_transform_of_a_fan_reconstructs_its_own_projections(detector: str) -> None:
     grid = ImageGrid((48, 48), 4.0)
-    fan = FanBeam(120, 81, 5.5 if detector == "flat" else 5.0, 500.0, 450.0, detector)
+    fan = FanBeam(120, 105, 5.5 if detector == "flat" else 5.3, 500.0, 450.0, detector)
     c = (torch.arange(48) - 23.5) * 4.0
-    image = 0.02 * torch.exp(-((c[None] - 20) ** 2 + (c[:, None] + 10) ** 2) / 1800)
+    image = 0.02 * torch.exp(-((c[None] - 20) ** 2 + (c[:, None] + 10) ** 2) / 900)
     ray = RayTransform(grid, fan)
     sinogram = ray.forward(image)
     for reconstruct in (ray.fbp, ray.fbp_direct):
