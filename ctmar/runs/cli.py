@@ -3,6 +3,7 @@
 Torch and Lightning are imported by the job alone, so that ``--help`` and a wrong option answer at once.
 """
 
+import io
 import os
 import shutil
 import sys
@@ -38,6 +39,9 @@ def main(job: str | None = None) -> int:
         if job not in JOBS:
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
     # Threads that spin while they wait make torch several times slower beside any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra then raises instead of printing; the line is ours to print.

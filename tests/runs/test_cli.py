@@ -108,6 +108,7 @@ def test_help_names_the_groups_and_answers_at_once() -> None:
         [sys.executable, str(ROOT / "train.py"), "--help"],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=True,
         timeout=20,
     )
@@ -120,6 +121,7 @@ def test_console_command_without_a_job_says_which_there_are(capfd: pytest.Captur
         [sys.executable, "-c", "from ctmar.runs.cli import main; raise SystemExit(main())"],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
@@ -140,7 +142,14 @@ def run_job(tmp_path: Path, cache: Path, *overrides: str) -> subprocess.Complete
     command = [sys.executable, str(ROOT / "train.py"), *flags, *(o for o in every if o not in flags)]
     environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path, env=environment
+        command,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+        cwd=tmp_path,
+        env=environment,
     )
 
 
@@ -171,7 +180,9 @@ def test_simulate_writes_a_data_set_and_refuses_to_mix_recipes(tmp_path: Path) -
         every = ["geometry=tiny", "anatomy=procedural_small", f"folder={tmp_path}/set", *overrides]
         every += [f"paths.outputs={tmp_path}/outputs", "data.num_workers=0"]
         command = [sys.executable, str(ROOT / "scripts" / "simulate.py"), *every]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300
+        )
 
     assert simulate("num_cases=2").returncode == 0
     first = (tmp_path / "set/train/00001.npz").read_bytes()
@@ -181,3 +192,23 @@ def test_simulate_writes_a_data_set_and_refuses_to_mix_recipes(tmp_path: Path) -
     assert (tmp_path / "set/train/00001.npz").read_bytes() == first
     other = simulate("num_cases=3", "seed=1")
     assert other.returncode == 2 and "was made by another" in other.stderr
+
+
+def test_an_ascii_terminal_does_not_end_a_run(tmp_path: Path) -> None:
+    overrides = [
+        "model=li",
+        "geometry=tiny",
+        "anatomy=procedural_small",
+        "data.cache=null",
+        "data.num_workers=0",
+    ]
+    overrides += ["data.num_cases={train:1,val:1,test:1}", f"paths.outputs={tmp_path}/outputs"]
+    out = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *overrides],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert out.returncode == 0, out.stderr.decode()
+    assert b"near RMSE" in out.stdout and out.stdout.isascii()
