@@ -1,6 +1,6 @@
 """Times every projector that is present: forward, adjoint and FBP, in interleaved rounds.
 
-``python scripts/benchmark_projectors.py --json results.json``; ``--quick`` for the smallest size alone.
+``python scripts/benchmark_projectors.py --json results.json``; ``--sizes 256 --batches 1,8``.
 Times are medians over rounds in milliseconds a slice; ``ratio_to_astra`` is the median over rounds of
 ASTRA's time divided by the backend's, both of the same round (two Python threads share ASTRA's batch
 beyond one slice, since its 2D CPU code has no threads of its own).
@@ -115,12 +115,13 @@ def main() -> None:
     """Times, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="where the rows go")
-    parser.add_argument("--quick", action="store_true", help="the smallest size and batches of 1 and 8")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="from 256, 512 and 1024")
+    parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backends", default="native,torch,astra,skimage")
     options = parser.parse_args()
-    sizes = [256] if options.quick else list(SIZES)
-    batches = (1, 8) if options.quick else BATCHES
+    sizes = [int(key) for key in options.sizes.split(",")]
+    batches = [int(batch) for batch in options.batches.split(",")]
     print(f"first call {first_call_ms(*geometry(256)):.0f} ms", file=sys.stderr)
     rows = []
     for key in sizes:

@@ -21,7 +21,10 @@ from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
 from ctmar.operators.symmetry import Symmetry
 
 LANE_WIDTHS = (1, 4, 8, 16)
-TASK_LINES = 16
+TASK_LINES = 8
+"""Outer lines of a task: few enough for the threads to end together."""
+BLOCK_LINES = 16
+"""Lines worked on while they stay in cache."""
 FOLD_BELOW = 8
 """Groups of fewer slices go through as their symmetric copies."""
 
@@ -120,8 +123,9 @@ class _LaneMaps:
         for start in range(0, len(array), LANE_WIDTHS[-1]):
             group = array[start : start + LANE_WIDTHS[-1]]
             width = next(w for w in LANE_WIDTHS if w >= len(group))
-            interleaved = np.zeros((*group.shape[1:], width), array.dtype)
+            interleaved = np.empty((*group.shape[1:], width), array.dtype)
             interleaved[..., : len(group)] = np.moveaxis(group, 0, -1)
+            interleaved[..., len(group) :] = 0
             result = apply(interleaved, (0,) * width)
             out[start : start + len(group)] = np.moveaxis(result[..., : len(group)], -1, 0)
         return torch.from_numpy(out)
@@ -129,18 +133,24 @@ class _LaneMaps:
     def _forward(self, image: NDArray, lanes: tuple) -> NDArray:
         out = np.zeros((*self.beam.shape, len(lanes)), image.dtype)
         for lines, source in ((self._by_row, image), (self._by_column, image.swapaxes(0, 1))):
-            part = np.zeros((len(lines.views), *out.shape[1:]), image.dtype)
-            _run("pull", part, _with_margins(source), lines, True, lanes)
-            out[lines.views] = part
+            if len(lines.views) == len(out):
+                _run("pull", out, _with_margins(source), lines, True, lanes)
+            elif len(lines.views):
+                part = np.zeros((len(lines.views), *out.shape[1:]), image.dtype)
+                _run("pull", part, _with_margins(source), lines, True, lanes)
+                out[lines.views] = part
         return out
 
     def _adjoint(self, sinogram: NDArray, lanes: tuple) -> NDArray:
         rows, columns = self.grid.shape
-        by_row = np.zeros((rows, columns + 2, len(lanes)), sinogram.dtype)
-        _run("push", by_row, sinogram[self._by_row.views], self._by_row, False, lanes)
-        by_column = np.zeros((columns, rows + 2, len(lanes)), sinogram.dtype)
-        _run("push", by_column, sinogram[self._by_column.views], self._by_column, False, lanes)
-        return by_row[:, 1:-1] + by_column[:, 1:-1].swapaxes(0, 1)
+        parts = []
+        for lines, shape in ((self._by_row, (rows, columns)), (self._by_column, (columns, rows))):
+            if len(lines.views):
+                part = np.zeros((shape[0], shape[1] + 2, len(lanes)), sinogram.dtype)
+                whole = len(lines.views) == len(sinogram)
+                _run("push", part, sinogram if whole else sinogram[lines.views], lines, False, lanes)
+                parts.append(part[:, 1:-1] if lines is self._by_row else part[:, 1:-1].swapaxes(0, 1))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def _backproject(self, sinogram: NDArray, lanes: tuple) -> NDArray:
         out = np.zeros((*self.grid.shape, len(lanes)), sinogram.dtype)
@@ -156,7 +166,11 @@ class _LaneMaps:
 
 def _with_margins(array: NDArray) -> NDArray:
     """A zero element before and after each line, so that interpolation never leaves the array."""
-    return np.pad(array, ((0, 0), (1, 1), (0, 0)))
+    lines, elements, lanes = array.shape
+    wide = np.empty((lines, elements + 2, lanes), array.dtype)
+    wide[:, 0] = wide[:, -1] = 0
+    wide[:, 1:-1] = array
+    return wide
 
 
 def _run(kernel: str, out: NDArray, source: NDArray, lines: Lines, by_view: bool, lanes: tuple) -> None:
@@ -169,7 +183,7 @@ def _run(kernel: str, out: NDArray, source: NDArray, lines: Lines, by_view: bool
 
     def task(first: int) -> None:
         last = min(first + TASK_LINES, len(out))
-        apply(out, source, *table, by_view, first, last, TASK_LINES, lanes)
+        apply(out, source, *table, by_view, first, last, BLOCK_LINES, lanes)
 
     starts = range(0, len(out), TASK_LINES)
     threads = torch.get_num_threads()

@@ -59,8 +59,10 @@ class Symmetry:
     def merge(self, images: Tensor) -> Tensor:
         """The transpose of :meth:`copies`: each copy turned back, and their sum."""
         parts = images.unflatten(0, (SYMMETRIES, -1))
-        back = [torch.rot90(x if n < 4 else x.flip(-1), -(n % 4), (-2, -1)) for n, x in enumerate(parts)]
-        return torch.stack(back).sum(0)
+        total = parts[0].clone()
+        for n in range(1, SYMMETRIES):
+            total += torch.rot90(parts[n] if n < 4 else parts[n].flip(-1), -(n % 4), (-2, -1))
+        return total
 
     def collect(self, base: Tensor) -> Tensor:
         """The copies' base rays ``(8 B, views, bins)`` to the sinogram ``(B, A, D)``."""
