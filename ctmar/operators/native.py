@@ -21,8 +21,8 @@ from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
 from ctmar.operators.symmetry import Symmetry
 
 LANE_WIDTHS = (1, 4, 8, 16)
-TASK_LINES = 8
-"""Outer lines of a task: few enough for the threads to end together."""
+TASK_LINES = {"pull": 8, "push": 16}
+"""Outer lines of a task: few enough for the threads to end together, but a block for ``push``."""
 BLOCK_LINES = 16
 """Lines worked on while they stay in cache."""
 FOLD_BELOW = 8
@@ -69,21 +69,21 @@ class NativeBackend:
         return self._from_image(image, "backproject_adjoint")
 
     def _from_image(self, image: Tensor, name: str) -> Tensor:
-        parts = []
+        parts = [image.new_empty((0, *self._maps.beam.shape))]
         for group, folds in self._groups(image):
             if folds is None:
-                parts.append(self._maps.apply(name, group))
+                parts.append(self._maps.apply(name, list(group.numpy())).contiguous())
             else:
-                parts.append(folds.collect(self._base.apply(name, folds.copies(group))))
+                parts.append(folds.collect(self._base.apply(name, folds.planes(group.numpy()))))
         return torch.cat(parts)
 
     def _from_sinogram(self, sinogram: Tensor, name: str) -> Tensor:
-        parts = []
+        parts = [sinogram.new_empty((0, *self._maps.grid.shape))]
         for group, folds in self._groups(sinogram):
             if folds is None:
-                parts.append(self._maps.apply(name, group))
+                parts.append(self._maps.apply(name, list(group.numpy())).contiguous())
             else:
-                parts.append(folds.merge(self._base.apply(name, folds.spread(group))))
+                parts.append(folds.merge(self._base.apply(name, list(folds.spread(group).numpy()))))
         return torch.cat(parts)
 
     def _groups(self, x: Tensor) -> Iterator[tuple[Tensor, Symmetry | None]]:
@@ -94,9 +94,9 @@ class NativeBackend:
                 " projector=auto takes any"
             )
         widest = LANE_WIDTHS[-1]
-        for start in range(0, max(len(x), 1), widest):
+        for start in range(0, len(x), widest):
             group = x.detach()[start : start + widest]
-            yield group, self._symmetry if 0 < len(group) < FOLD_BELOW else None
+            yield group, self._symmetry if len(group) < FOLD_BELOW else None
 
 
 class _LaneMaps:
@@ -113,32 +113,33 @@ class _LaneMaps:
         self._by_row, self._by_column = joseph_lines(grid, beam)
         self._pixels = pixel_lines(grid, beam, weights)
 
-    def apply(self, name: str, x: Tensor) -> Tensor:
-        """The named map of ``(B, ·, ·)``, in as many passes as the widest lanes ask for."""
-        from_image = name in ("forward", "backproject_adjoint")
-        shape = self.beam.shape if from_image else self.grid.shape
-        apply = getattr(self, f"_{name}")
-        array = x.numpy()
-        out = np.empty((len(array), *shape), array.dtype)
-        for start in range(0, len(array), LANE_WIDTHS[-1]):
-            group = array[start : start + LANE_WIDTHS[-1]]
-            width = next(w for w in LANE_WIDTHS if w >= len(group))
-            interleaved = np.empty((*group.shape[1:], width), array.dtype)
-            interleaved[..., : len(group)] = np.moveaxis(group, 0, -1)
-            interleaved[..., len(group) :] = 0
-            result = apply(interleaved, (0,) * width)
-            out[start : start + len(group)] = np.moveaxis(result[..., : len(group)], -1, 0)
-        return torch.from_numpy(out)
+    def apply(self, name: str, planes: list[NDArray]) -> Tensor:
+        """The named map of each plane, in as many passes as the widest lanes ask for.
+
+        Returns:
+            ``(len(planes), ·, ·)``, strided as the lanes lie.
+        """
+        widest = LANE_WIDTHS[-1]
+        if len(planes) > widest:
+            groups = [planes[start : start + widest] for start in range(0, len(planes), widest)]
+            return torch.cat([self.apply(name, group) for group in groups])
+        lanes = (0,) * next(width for width in LANE_WIDTHS if width >= len(planes))
+        source = _interleaved(planes, len(lanes), margin=name in ("forward", "backproject"))
+        result = getattr(self, f"_{name}")(source, lanes)
+        return torch.from_numpy(np.moveaxis(result, -1, 0)[: len(planes)])
 
     def _forward(self, image: NDArray, lanes: tuple) -> NDArray:
         out = np.zeros((*self.beam.shape, len(lanes)), image.dtype)
-        for lines, source in ((self._by_row, image), (self._by_column, image.swapaxes(0, 1))):
-            if len(lines.views) == len(out):
-                _run("pull", out, _with_margins(source), lines, True, lanes)
-            elif len(lines.views):
-                part = np.zeros((len(lines.views), *out.shape[1:]), image.dtype)
-                _run("pull", part, _with_margins(source), lines, True, lanes)
-                out[lines.views] = part
+        if len(self._by_row.views) == len(out):
+            _run("pull", out, image, self._by_row, True, lanes)
+            return out
+        turned = _interleaved(
+            list(np.moveaxis(image[:, 1:-1].swapaxes(0, 1), -1, 0)), len(lanes), margin=True
+        )
+        for lines, source in ((self._by_row, image), (self._by_column, turned)):
+            part = np.zeros((len(lines.views), *out.shape[1:]), image.dtype)
+            _run("pull", part, source, lines, True, lanes)
+            out[lines.views] = part
         return out
 
     def _adjoint(self, sinogram: NDArray, lanes: tuple) -> NDArray:
@@ -154,23 +155,34 @@ class _LaneMaps:
 
     def _backproject(self, sinogram: NDArray, lanes: tuple) -> NDArray:
         out = np.zeros((*self.grid.shape, len(lanes)), sinogram.dtype)
-        _run("pull", out, _with_margins(sinogram), self._pixels, False, lanes)
+        _run("pull", out, sinogram, self._pixels, False, lanes)
         return out
 
     def _backproject_adjoint(self, image: NDArray, lanes: tuple) -> NDArray:
         views, bins = self.beam.shape
         out = np.zeros((views, bins + 2, len(lanes)), image.dtype)
-        _run("push", out, np.ascontiguousarray(image), self._pixels, True, lanes)
+        _run("push", out, image, self._pixels, True, lanes)
         return out[:, 1:-1]
 
 
-def _with_margins(array: NDArray) -> NDArray:
-    """A zero element before and after each line, so that interpolation never leaves the array."""
-    lines, elements, lanes = array.shape
-    wide = np.empty((lines, elements + 2, lanes), array.dtype)
-    wide[:, 0] = wide[:, -1] = 0
-    wide[:, 1:-1] = array
-    return wide
+def _interleaved(planes: list[NDArray], lanes: int, margin: bool) -> NDArray:
+    """Planes as lanes ``(line, element, lane)``, with zeros in the lanes beyond them.
+
+    With a margin a zero element stands before and after each line, so that interpolation never
+    leaves the array.
+    """
+    lines, elements = planes[0].shape
+    edge = int(margin)
+    out = np.empty((lines, elements + 2 * edge, lanes), planes[0].dtype)
+    if margin:
+        out[:, 0] = out[:, -1] = 0
+    out[:, edge : edge + elements, len(planes) :] = 0
+    # A block of lines at a time stays in cache while each plane adds its lane.
+    for start in range(0, lines, BLOCK_LINES):
+        block = slice(start, start + BLOCK_LINES)
+        for n, plane in enumerate(planes):
+            out[block, edge : edge + elements, n] = plane[block]
+    return out
 
 
 def _run(kernel: str, out: NDArray, source: NDArray, lines: Lines, by_view: bool, lanes: tuple) -> None:
@@ -179,13 +191,13 @@ def _run(kernel: str, out: NDArray, source: NDArray, lines: Lines, by_view: bool
 
     apply = getattr(kernels, kernel)
     table = (lines.offset, lines.per_line, lines.per_element, lines.weight)
-    source = np.ascontiguousarray(source)
+    task_lines = TASK_LINES[kernel]
 
     def task(first: int) -> None:
-        last = min(first + TASK_LINES, len(out))
+        last = min(first + task_lines, len(out))
         apply(out, source, *table, by_view, first, last, BLOCK_LINES, lanes)
 
-    starts = range(0, len(out), TASK_LINES)
+    starts = range(0, len(out), task_lines)
     threads = torch.get_num_threads()
     if threads == 1:
         for first in starts:

@@ -51,6 +51,11 @@ class Symmetry:
         rows, columns = grid.shape
         return rows == columns and beam.wraps and beam.num_angles % 4 == 0
 
+    def planes(self, images: np.ndarray) -> list[np.ndarray]:
+        """What :meth:`copies` makes of ``(B, N, N)``, as views without a copy."""
+        turned = [np.rot90(images, n % 4, (-2, -1)) for n in range(SYMMETRIES)]
+        return [plane for n, x in enumerate(turned) for plane in (x if n < 4 else x[..., ::-1])]
+
     def copies(self, image: Tensor) -> Tensor:
         """``(B, N, N)`` to its eight copies ``(8 B, N, N)``, copies outermost."""
         turned = [torch.rot90(image, n % 4, (-2, -1)) for n in range(SYMMETRIES)]
