@@ -318,6 +318,7 @@ def test_batches_of_every_kind(backend: str) -> None:
     together = ray.forward(x)
     torch.testing.assert_close(together[7], ray.forward(x[7]), rtol=1e-5, atol=1e-5)
     assert ray.forward(x[:0]).shape == (0, *beam.shape)
+    assert ray.fbp(together[:0]).shape == (0, *grid.shape)
     assert ray.forward(x[None, :1]).shape == (1, 1, *beam.shape)
     torch.testing.assert_close(ray.forward(x.mT.contiguous().mT), together)
     with torch.inference_mode():
