@@ -64,6 +64,8 @@ def filter_sinogram(sinogram: Tensor, det_spacing_mm: float, name: str = "ram-la
     bins = sinogram.shape[-1]
     length, response = _response(name, bins, det_spacing_mm)
     gain = torch.as_tensor(response, dtype=sinogram.dtype, device=sinogram.device)
+    if sinogram.numel() == 0:
+        return sinogram  # the FFT refuses an empty batch
     filtered = [
         torch.fft.irfft(torch.fft.rfft(views, n=length) * gain, n=length)[:, :bins]
         for views in sinogram.reshape(-1, bins).split(VIEWS_AT_ONCE)
