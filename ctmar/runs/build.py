@@ -69,15 +69,19 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
     )
 
 
+def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
+    """Every setting that decides what a case holds, as plain types."""
+    resolved = plain(cfg)
+    settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
+    return settings | {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+
+
 def case_folder(cfg: DictConfig, slices: int) -> Path | None:
     """Where the simulated cases of this config are kept; named by all that decides them."""
     if cfg.data.cache is None:
         return None
-    resolved = plain(cfg)
-    settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
-    settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
     files = [cfg.anatomy[key] for key in ("ct", "labels") if cfg.anatomy.get(key)]
-    return Path(cfg.data.cache) / fingerprint(settings, files)
+    return Path(cfg.data.cache) / fingerprint(recipe(cfg, slices), files)
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:

@@ -93,10 +93,15 @@ def _on(sample: MARSample, device: torch.device) -> MARSample:
     return MARSample(*(move(field) for field in sample))._replace(fills=fills)
 
 
-def load_checkpoint(path: str) -> dict[str, Any]:
-    """A checkpoint of a ctmar run, read without unpickling code."""
+def require_checkpoint(path: str) -> None:
+    """Refuses a path at which there is no file."""
     if not Path(path).is_file():
         raise CtmarError(f"ckpt_path must be a checkpoint file, got {path!r}, which does not exist")
+
+
+def load_checkpoint(path: str) -> dict[str, Any]:
+    """A checkpoint of a ctmar run, read without unpickling code."""
+    require_checkpoint(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

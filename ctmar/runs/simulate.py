@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 import ctmar
 from ctmar.data.simulate import SPLITS
 from ctmar.errors import CtmarError
-from ctmar.runs.build import build_data, output_dir, plain, set_threads
+from ctmar.runs.build import build_data, output_dir, recipe, set_threads
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -20,24 +20,23 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         raise CtmarError(f"split must be one of {', '.join(SPLITS)}, got {cfg.split!r}")
     folder = Path(cfg.folder) if cfg.folder is not None else output_dir(cfg)
     cfg.data.num_cases = {split: cfg.num_cases if split == cfg.split else 1 for split in SPLITS}
-    manifest = {"schema": 1, "ctmar": ctmar.__version__, "split": cfg.split, "config": _recipe(cfg)}
+    slices = cfg.model.get("slices", 3) or 3
+    manifest = {"schema": 1, "ctmar": ctmar.__version__, "split": cfg.split, "config": recipe(cfg, slices)}
     _require_same(folder / "manifest.json", manifest)
-    data = build_data(cfg, cfg.model.get("slices", 3) or 3)
+    data = build_data(cfg, slices)
     data.sets[cfg.split].folder = folder
+    data.simulator.scene(cfg.split, 0)  # what is wrong with the input is said before anything is written
+    # Before the cases: a set that was interrupted must know its recipe too.
+    _write(folder / "manifest.json", manifest | {"num_cases": cfg.num_cases})
     data.prepare(cfg.split)
-    manifest |= {"num_cases": cfg.num_cases}
-    partial = folder / ".manifest.json.part"
-    partial.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    os.replace(partial, folder / "manifest.json")
     print(f"{cfg.num_cases} cases in {folder / cfg.split}")
 
 
-def _recipe(cfg: DictConfig) -> dict[str, object]:
-    """What decides the content of a case."""
-    everything = plain(cfg)
-    recipe = {key: everything[key] for key in ("anatomy", "geometry", "projector", "scanner", "seed")}
-    recipe["data"] = {key: everything["data"][key] for key in ("generator", "source", "metal", "fills")}
-    return recipe
+def _write(path: Path, manifest: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _require_same(path: Path, manifest: dict[str, object]) -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -25,7 +24,7 @@ from ctmar.runs.build import (
     plain,
     set_threads,
 )
-from ctmar.runs.evaluate import evaluate_model, flat, load_weights
+from ctmar.runs.evaluate import evaluate_model, flat, load_weights, require_checkpoint
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
@@ -56,7 +55,8 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     model = build_model(cfg)
     data = build_data(cfg, model.slices or 1)
     model.check_beam(data.simulator.ray.beam)
-    _require_checkpoint(cfg.ckpt_path)
+    if cfg.ckpt_path is not None:
+        require_checkpoint(cfg.ckpt_path)
     _simulate_ahead(cfg, model, data)
     folder = output_dir(cfg)
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
@@ -100,11 +100,6 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
         load_weights(model, torch.load(best, map_location="cpu", weights_only=True))
         metrics["val/loss"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
     return trainer, metrics
-
-
-def _require_checkpoint(path: str | None) -> None:
-    if path is not None and not Path(path).is_file():
-        raise CtmarError(f"ckpt_path must be a checkpoint file, got {path!r}, which does not exist")
 
 
 def _simulate_ahead(cfg: DictConfig, model: Completion, data: MARDataModule) -> None:

@@ -190,8 +190,9 @@ def test_simulate_writes_a_data_set_and_refuses_to_mix_recipes(tmp_path: Path) -
     assert more.returncode == 0, more.stderr
     assert len(list((tmp_path / "set/train").glob("*.npz"))) == 3
     assert (tmp_path / "set/train/00001.npz").read_bytes() == first
-    other = simulate("num_cases=3", "seed=1")
-    assert other.returncode == 2 and "was made by another" in other.stderr
+    for change in ("seed=1", "data.metal_threshold_hu=2000.0"):
+        other = simulate("num_cases=3", change)
+        assert other.returncode == 2 and "was made by another" in other.stderr
 
 
 def test_an_ascii_terminal_does_not_end_a_run(tmp_path: Path) -> None:
