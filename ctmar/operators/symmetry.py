@@ -20,7 +20,7 @@ class Symmetry:
     """How images and sinograms fold onto the base rays, and back.
 
     Each ray (view, bin) belongs to exactly one of the copies' base rays, so that :meth:`spread` and
-    :meth:`collect` are exact transposes, as are :meth:`copies` and :meth:`merge`.
+    :meth:`collect` are exact transposes, as are :meth:`planes` and :meth:`merge`.
 
     Args:
         grid: Square pixels.
@@ -52,17 +52,12 @@ class Symmetry:
         return rows == columns and beam.wraps and beam.num_angles % 4 == 0
 
     def planes(self, images: np.ndarray) -> list[np.ndarray]:
-        """What :meth:`copies` makes of ``(B, N, N)``, as views without a copy."""
+        """``(B, N, N)`` as its eight turned and mirrored copies, copies outermost; all are views."""
         turned = [np.rot90(images, n % 4, (-2, -1)) for n in range(SYMMETRIES)]
         return [plane for n, x in enumerate(turned) for plane in (x if n < 4 else x[..., ::-1])]
 
-    def copies(self, image: Tensor) -> Tensor:
-        """``(B, N, N)`` to its eight copies ``(8 B, N, N)``, copies outermost."""
-        turned = [torch.rot90(image, n % 4, (-2, -1)) for n in range(SYMMETRIES)]
-        return torch.cat([x if n < 4 else x.flip(-1) for n, x in enumerate(turned)])
-
     def merge(self, images: Tensor) -> Tensor:
-        """The transpose of :meth:`copies`: each copy turned back, and their sum."""
+        """The transpose of :meth:`planes`: ``(8 B, N, N)`` turned back and summed to ``(B, N, N)``."""
         parts = images.unflatten(0, (SYMMETRIES, -1))
         total = parts[0].clone()
         for n in range(1, SYMMETRIES):
