@@ -208,6 +208,11 @@ class FanBeam:
         gaps = np.sort(np.diff(angles, append=angles[0] + 2 * np.pi))
         return bool(gaps[-1] <= 1.5 * gaps[-2])
 
+    @property
+    def interlaced(self) -> bool:
+        """Whether opposite rays fall halfway between each other: an offset of a quarter of a bin."""
+        return abs(2 * self.det_offset_mm / self.det_spacing_mm % 1 - 0.5) < 1e-3
+
     def refine(self, factor: int) -> "FanBeam":
         """Each bin split into ``factor`` sub-rays, spread evenly over its width."""
         _count("factor", factor)
@@ -220,13 +225,20 @@ class FanBeam:
         reach = math.hypot(height, width) / self.src_radius_mm
         return reach < 1 and min(-self.gamma[0], self.gamma[-1]) >= math.asin(reach) - 1e-12
 
-    def parallel(self, num_angles: int | None = None) -> ParallelBeam:
-        """Parallel rays that this fan's rays fill, bins as dense as the central ones.
+    @property
+    def reach_mm(self) -> float:
+        """Distance from the axis of the outermost ray."""
+        return self.src_radius_mm * float(np.sin(np.abs(self.gamma).max()))
+
+    def parallel(self, num_angles: int | None = None, det_spacing_mm: float | None = None) -> ParallelBeam:
+        """Parallel rays that this fan's rays fill.
 
         Args:
             num_angles: Views over [0, π); as many as the fan's where not given.
+            det_spacing_mm: Distance between bins; that of the fan's central ones where not given.
         """
-        reach = self.src_radius_mm * float(np.sin(np.abs(self.gamma).max())) / self.iso_spacing_mm
-        odd = self.det_count % 2
-        count = 2 * math.ceil(reach - odd / 2) + odd
-        return ParallelBeam(num_angles or self.num_angles, max(count, 1), self.iso_spacing_mm)
+        spacing = det_spacing_mm or self.iso_spacing_mm
+        # Bins fall on rays near the axis: two interlaced sides have none through it.
+        odd = self.det_count % 2 if not self.interlaced or spacing > 0.75 * self.iso_spacing_mm else 0
+        count = 2 * math.ceil(self.reach_mm / spacing - odd / 2) + odd
+        return ParallelBeam(num_angles or self.num_angles, max(count, 1), spacing)

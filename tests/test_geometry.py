@@ -108,3 +108,13 @@ def test_parallel_beams_of_a_fan_reach_as_far(count: int) -> None:
 def test_impossible_fans_are_refused(change: dict, message: str) -> None:
     with pytest.raises(CtmarError, match=message):
         replace(FAN, **change)
+
+
+def test_quarter_offsets_interlace() -> None:
+    for quarters in (-5, -1, 1, 3, 5):
+        assert replace(FAN, det_offset_mm=quarters * 1.5 / 4).interlaced
+    for offset in (0.0, 0.75, 1.5, 0.2):
+        assert not replace(FAN, det_offset_mm=offset).interlaced
+    fine = replace(FAN, det_count=183, det_offset_mm=0.375).parallel(det_spacing_mm=0.45)
+    assert fine.det_spacing_mm == 0.45 and fine.det_count % 2 == 0
+    assert fine.det_count * 0.225 >= FAN.reach_mm - 1

@@ -4,6 +4,10 @@ The fan ray (β, γ) is the parallel ray ``θ = β - γ``, ``s = R sin γ``, and
 ``(β + π - 2γ, -γ)`` is the same line seen from the other side. Rebinning takes two steps of
 one-dimensional interpolation (Dreike & Boyd 1976; Kak & Slaney 1988, §3.4.3): along the views, which
 makes each fan's rays parallel, then along the bins, which spaces them evenly.
+
+A detector set off by a quarter of a bin (:attr:`ctmar.geometry.FanBeam.interlaced`) sees the two sides'
+parallel rays halfway between each other. Together they are samples at half the distance (Peters & Lewitt,
+J. Comput. Assist. Tomogr. 1:429, 1977), and the second step interpolates in these.
 """
 
 import math
@@ -27,7 +31,10 @@ def rebin_fan_to_parallel(
     """The parallel sinogram of the same object: differentiable, linear in the sinogram.
 
     A ray that the fan measures from both sides is their average; one that misses the detector from
-    both is zero.
+    both is zero. Where the two sides interlace, the fan turns all the way round, and the wanted bins are
+    finer than 3/4 of the fan's, both sides' rays are interpolated in one row instead, which keeps what
+    lies between one side's own bins; coarser bins would take that for something else, and averaging
+    the sides cancels it.
 
     Args:
         sinogram: ``(..., A, D)`` of ``fan``; line integrals.
@@ -53,10 +60,14 @@ def rebin_fan_to_parallel(
     axis = _ViewAxis(fan)
     padded = axis.pad(flat)
     sides = [_Side(fan, axis, parallel, order, far, flat) for far in (False, True)]
+    row = _Interlaced(fan, parallel, order, flat) if axis.closed and interlaces(fan, parallel) else None
     views = max(1, CHUNK_ELEMENTS // (max(len(flat), 1) * fan.det_count))
     parts = []
     for first in range(0, parallel.num_angles, views):
         chunk = slice(first, first + views)
+        if row is not None:
+            parts.append(row.sample(*(side.fans(padded, chunk) for side in sides)))
+            continue
         total = sides[0].sample(padded, chunk) + sides[1].sample(padded, chunk)
         seen = sides[0].seen(chunk) + sides[1].seen(chunk)
         if not axis.closed and (seen < sides[0].reaches.maximum(sides[1].reaches)).any():
@@ -66,6 +77,40 @@ def rebin_fan_to_parallel(
             )
         parts.append(total / seen.clamp(min=1))
     return torch.cat(parts, 1).reshape(*sinogram.shape[:-2], *parallel.shape)
+
+
+def interlaces(fan: FanBeam, parallel: ParallelBeam) -> bool:
+    """Whether a full turn of ``fan`` gives bins as fine as ``parallel``'s by its quarter-bin offset."""
+    return fan.interlaced and fan.full_turn and parallel.det_spacing_mm < 0.75 * fan.iso_spacing_mm
+
+
+def positions_mm(parallel: ParallelBeam) -> np.ndarray:
+    """The bins' s in mm."""
+    s = (np.arange(parallel.det_count) - (parallel.det_count - 1) / 2) * parallel.det_spacing_mm
+    return s + parallel.det_offset_mm
+
+
+def two_sides(fan: FanBeam, parallel: ParallelBeam) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Where each bin's ray meets the detector, in bins, and whether it does: seen as it is, and from afar.
+
+    A ray beyond the centre of a side's outermost bin, by up to half of one, counts as seen from that
+    side where the other sees less of it.
+    """
+    s = positions_mm(parallel)
+    near, far = _detector_places(fan, s), _detector_places(fan, -s)
+    beyond = [np.maximum(-bins, bins - (fan.det_count - 1)) for bins in (near, far)]
+    beyond = [np.where(np.abs(s) < fan.src_radius_mm, b, np.inf) for b in beyond]
+    return [
+        (bins, (own < 1e-9) | ((own < 0.5) & (own <= other)))
+        for bins, own, other in ((near, *beyond), (far, *beyond[::-1]))
+    ]
+
+
+def _detector_places(fan: FanBeam, s: np.ndarray) -> np.ndarray:
+    """Place on the detector, in bins, of the rays at ``s`` mm from the axis."""
+    gamma = np.arcsin(np.clip(s / fan.src_radius_mm, -1, 1))
+    along = fan.sdd_mm * (np.tan(gamma) if fan.detector == "flat" else gamma) - fan.det_offset_mm
+    return np.asarray(along / fan.det_spacing_mm + (fan.det_count - 1) / 2)
 
 
 class _Side:
@@ -87,12 +132,9 @@ class _Side:
         self, fan: FanBeam, axis: "_ViewAxis", parallel: ParallelBeam, order: str, far: bool, like: Tensor
     ) -> None:
         self._axis, self._order, self._like = axis, order, like
-        s = (np.arange(parallel.det_count) - (parallel.det_count - 1) / 2) * parallel.det_spacing_mm
-        s = (s + parallel.det_offset_mm) / fan.src_radius_mm * (-1 if far else 1)
-        gamma = np.arcsin(np.clip(s, -1, 1))
-        along = fan.sdd_mm * (np.tan(gamma) if fan.detector == "flat" else gamma) - fan.det_offset_mm
-        bins = along / fan.det_spacing_mm + (fan.det_count - 1) / 2
-        on_detector = (np.abs(s) < 1) & (bins > -0.5) & (bins < fan.det_count - 0.5)
+        s = positions_mm(parallel) * (-1 if far else 1)
+        bins, on_detector = two_sides(fan, parallel)[far]
+        gamma = np.arcsin(np.clip(s / fan.src_radius_mm, -1, 1))
         self._theta = self._on(parallel.theta + (np.pi if far else 0.0))[:, None]
         self._gamma, self._fan_gamma = self._on(gamma), self._on(fan.gamma)
         self.reaches = self._on(on_detector).to(like.dtype)
@@ -111,15 +153,55 @@ class _Side:
             return self.reaches
         return self._axis.holds(self._theta[views] + self._gamma).to(self._like.dtype) * self.reaches
 
-    def sample(self, padded: Tensor, views: slice) -> Tensor:
-        """These parallel views of a padded sinogram, ``(B, A + 3, D)`` to ``(B, view, bin)``."""
+    def fans(self, padded: Tensor, views: slice) -> Tensor:
+        """The fan's own bins of these parallel views, ``(B, A + 3, D)`` to ``(B, view, D)``."""
         index, weights = _taps(
             self._axis.coordinate(self._theta[views] + self._fan_gamma), self._order, self._like.dtype
         )
         index = index.expand(len(padded), -1, -1)
-        fans = _sum(weight * _narrow(padded, shift).gather(1, index) for shift, weight in weights.items())
+        return _sum(weight * _narrow(padded, shift).gather(1, index) for shift, weight in weights.items())
+
+    def sample(self, padded: Tensor, views: slice) -> Tensor:
+        """These parallel views of a padded sinogram, ``(B, A + 3, D)`` to ``(B, view, bin)``."""
+        fans = self.fans(padded, views)
         out = _sum(weight * fans.index_select(2, place) for place, weight in self._bins)
         return out if self._axis.closed else out * self.seen(views)
+
+
+class _Interlaced:
+    """Both sides' bins in one row, half a bin apart, and the parallel rays among them.
+
+    Args:
+        fan: The rays measured, set off by a quarter of a bin (or that and any number of halves).
+        parallel: The rays wanted.
+        order: Interpolation.
+        like: A tensor of the device and dtype to work in.
+    """
+
+    def __init__(self, fan: FanBeam, parallel: ParallelBeam, order: str, like: Tensor) -> None:
+        steps = round(4 * fan.det_offset_mm / fan.det_spacing_mm)
+        # The near side's bins lie that many half bins behind the far side's.
+        self._near, self._far = max(steps, 0), max(-steps, 0)
+        self._length = 2 * fan.det_count - 1 + abs(steps)
+        (bins, near), (_, far) = two_sides(fan, parallel)
+        seen = torch.as_tensor(near | far, device=like.device).to(like.dtype)
+        index, weights = _taps(torch.as_tensor(2 * bins + self._near, device=like.device), order, like.dtype)
+        self._bins = [
+            ((index + shift).clamp(0, self._length - 1), weight * seen) for shift, weight in weights.items()
+        ]
+
+    def sample(self, near: Tensor, far: Tensor) -> Tensor:
+        """``(B, view, D)`` of either side to ``(B, view, bin)``."""
+        row = near.new_zeros((*near.shape[:-1], self._length))
+        places = torch.arange(near.shape[-1], device=near.device) * 2
+        row = row.index_copy(2, places + self._near, near).index_copy(2, places + self._far, far.flip(-1))
+        # Where the detector is off by more than a quarter, the ends hold every second bin alone.
+        alone = self._near + self._far
+        holes = [*range(1, alone, 2), *range(self._length - alone + 1, self._length - 1, 2)]
+        if holes:
+            at = torch.tensor(holes, device=row.device)
+            row = row.index_copy(2, at, (row.index_select(2, at - 1) + row.index_select(2, at + 1)) / 2)
+        return _sum(weight * row.index_select(2, place) for place, weight in self._bins)
 
 
 def _sum(parts: Iterator[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform, rebinning
-from ctmar.operators.rebinning import ORDERS, rebin_fan_to_parallel
+from ctmar.operators.rebinning import ORDERS, interlaces, positions_mm, rebin_fan_to_parallel
 
 FAN = FanBeam(240, 121, 1.8, 150.0, 100.0)
 BLOBS = [(0.0, 0.0, 14.0, 1.0), (17.0, 9.0, 6.0, 0.7), (-12.0, -20.0, 5.0, -0.4)]
@@ -35,7 +35,7 @@ def of_parallel(beam: ParallelBeam) -> Tensor:
     return smooth(beam.theta[:, None], s)
 
 
-def error(fan: FanBeam, order: str, parallel: ParallelBeam | None = None) -> float:
+def error_of(fan: FanBeam, order: str, parallel: ParallelBeam | None = None) -> float:
     """Largest error of the rebinned sinogram as a share of the sinogram's maximum."""
     parallel = parallel or fan.parallel()
     truth = of_parallel(parallel)
@@ -47,8 +47,8 @@ def error(fan: FanBeam, order: str, parallel: ParallelBeam | None = None) -> flo
 @pytest.mark.parametrize("offset", [0.0, 0.45])
 def test_becomes_what_parallel_beams_measure(order: str, detector: str, offset: float) -> None:
     fan = replace(FAN, detector=detector, det_offset_mm=offset)
-    assert error(fan, order) < 0.01
-    assert error(fan, order, ParallelBeam(31, 60, 1.3, -0.2, tuple(np.linspace(-1, 7, 31)))) < 0.01
+    assert error_of(fan, order) < 0.01
+    assert error_of(fan, order, ParallelBeam(31, 60, 1.3, -0.2, tuple(np.linspace(-1, 7, 31)))) < 0.01
     mirrored = fan.parallel()
     mirrored = replace(mirrored, angles=tuple(-a for a in mirrored.theta))
     wrong = rebin_fan_to_parallel(of_fan(fan), fan, mirrored, order) - of_parallel(fan.parallel())
@@ -59,7 +59,7 @@ def test_becomes_what_parallel_beams_measure(order: str, detector: str, offset: 
 def test_finer_sampling_errs_less(order: str) -> None:
     coarse = FanBeam(60, 31, 7.2, 150.0, 100.0)
     errors = [
-        error(
+        error_of(
             replace(coarse, num_angles=60 * n, det_count=31 * n, det_spacing_mm=7.2 / n, angles=None), order
         )
         for n in (1, 2, 4)
@@ -68,27 +68,57 @@ def test_finer_sampling_errs_less(order: str) -> None:
 
 
 def test_cubic_errs_less_than_linear() -> None:
-    assert error(FAN, "cubic") < error(FAN, "linear") / 3
+    assert error_of(FAN, "cubic") < error_of(FAN, "linear") / 3
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_uneven_views_and_short_scans_do_too(order: str) -> None:
     angles = np.arange(240) * 2 * math.pi / 240
     uneven = replace(FAN, angles=tuple(angles + 0.004 * np.sin(3 * angles) + 0.2))
-    assert error(uneven, order) < 0.01
+    assert error_of(uneven, order) < 0.01
     fan_angle = float(np.ptp(FAN.gamma))
     short = replace(FAN, angles=tuple(np.linspace(0.5, 0.55 + math.pi + fan_angle, 240)))
-    assert not short.full_turn and error(short, order) < 0.01
+    assert not short.full_turn and error_of(short, order) < 0.01
     half = replace(FAN, angles=tuple(np.linspace(0.5, 0.5 + math.pi, 240)))
     with pytest.raises(CtmarError, match=r"half turn and the fan's angle \(226\.7°\), got 180\.0°"):
-        error(half, order)
+        error_of(half, order)
 
 
 def test_a_detector_to_one_side_still_measures_every_ray() -> None:
     aside = replace(FAN, det_offset_mm=90.0)
     assert aside.gamma[0] > -0.1
     whole = ParallelBeam(120, 91, 1.0)
-    assert error(aside, "cubic", whole) < 0.01
+    assert error_of(aside, "cubic", whole) < 0.01
+
+
+@pytest.mark.parametrize("detector", ["flat", "arc"])
+@pytest.mark.parametrize("quarters", [-5, -1, 1, 5])
+def test_opposite_rays_a_quarter_off_fill_half_the_spacing(detector: str, quarters: int) -> None:
+    """Waves too fine for one side's bins, 1.08 mm apart on the axis, come through by interlacing alone."""
+    fan = FanBeam(960, 121, 1.8, 150.0, 100.0, detector, quarters * 0.45)
+    fine = fan.parallel(120, fan.iso_spacing_mm / 2)
+    assert fan.interlaced and fine.det_spacing_mm == pytest.approx(0.54)
+
+    def wave(theta: np.ndarray, s: np.ndarray) -> Tensor:
+        along = s - 9 * np.cos(theta)
+        return torch.from_numpy(np.cos(2 * math.pi * along / 1.9) * np.exp(-(along**2) / 2 / 5**2))
+
+    def error(of: FanBeam, beam: ParallelBeam) -> float:
+        measured = wave(of.theta[:, None] - of.gamma, of.src_radius_mm * np.sin(of.gamma))
+        rebinned = rebin_fan_to_parallel(measured, of, beam)
+        return float((rebinned - wave(beam.theta[:, None], positions_mm(beam))).square().mean().sqrt())
+
+    scale = float(wave(fine.theta[:, None], positions_mm(fine)).square().mean().sqrt())
+    assert error(fan, fine) < 0.05 * scale
+    for useless in (0.0, 0.9):
+        assert error(replace(fan, det_offset_mm=useless), fine) > 0.8 * scale
+    twice_the_bins = FanBeam(960, 241, 0.9, 150.0, 100.0, detector)
+    assert error(twice_the_bins, twice_the_bins.parallel(120)) < 0.05 * scale
+    smoothly = replace(FAN, detector=detector, det_offset_mm=quarters * 0.45)
+    assert interlaces(smoothly, smoothly.parallel(det_spacing_mm=0.54))
+    assert not interlaces(smoothly, smoothly.parallel())
+    for order in ORDERS:
+        assert error_of(smoothly, order, smoothly.parallel(100, 0.54)) < 0.01
 
 
 def test_rays_that_miss_the_detector_are_zero() -> None:
