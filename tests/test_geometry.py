@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
+from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 
 FAN = FanBeam(360, 184, 1.5, 150.0, 100.0)
 
@@ -110,6 +110,18 @@ def test_impossible_fans_are_refused(change: dict, message: str) -> None:
         replace(FAN, **change)
 
 
+HELIX = HelicalFan(FAN, 6.0, 4.0, 1000, -3.0, 90)
+
+
+def test_a_helix_turns_on_while_z_grows() -> None:
+    assert HELIX.shape == (1000, 184) and HELIX.pitch == 1.5 and HELIX.turns == pytest.approx(999 / 360)
+    assert HELIX.theta[0] == pytest.approx(math.pi / 2)
+    assert HELIX.theta[360] - HELIX.theta[0] == pytest.approx(2 * math.pi)
+    assert HELIX.z_mm[0] == -3.0 and HELIX.z_mm[360] == pytest.approx(3.0)
+    assert HELIX.view_at(3.0) == pytest.approx(360.0)
+    assert HELIX.refine(2).shape == (1000, 368) and HELIX.refine(2).z_mm[-1] == HELIX.z_mm[-1]
+
+
 def test_quarter_offsets_interlace() -> None:
     for quarters in (-5, -1, 1, 3, 5):
         assert replace(FAN, det_offset_mm=quarters * 1.5 / 4).interlaced
@@ -118,3 +130,19 @@ def test_quarter_offsets_interlace() -> None:
     fine = replace(FAN, det_count=183, det_offset_mm=0.375).parallel(det_spacing_mm=0.45)
     assert fine.det_spacing_mm == 0.45 and fine.det_count % 2 == 0
     assert fine.det_count * 0.225 >= FAN.reach_mm - 1
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"feed_mm": 0.0}, "feed_mm must be a positive number, got 0.0"),
+        ({"slice_mm": -1.0}, "slice_mm must be a positive number, got -1.0"),
+        ({"num_views": 0}, "num_views must be a positive whole number, got 0"),
+        ({"start_z_mm": math.nan}, "start_z_mm must be finite, got nan"),
+        ({"start_view": 0.5}, "start_view must be a whole number, got 0.5"),
+        ({"fan": replace(FAN, angles=tuple(FAN.theta + 0.1))}, "views fill a turn evenly from 0"),
+    ],
+)
+def test_impossible_helices_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        replace(HELIX, **change)
