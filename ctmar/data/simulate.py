@@ -1,7 +1,7 @@
 """From a case's number to its sample: body, scene, acquisition, fills, reference."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +14,10 @@ from ctmar.anatomy.masks import body_mask
 from ctmar.completion import linear_interpolation, nmar
 from ctmar.data.segmentation import reprojected, stored_image, with_segmented_metal
 from ctmar.errors import CtmarError
-from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
+from ctmar.physics.own_geometry import HelicalScan, make_gantry
 from ctmar.sample import MARSample
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
@@ -52,6 +53,8 @@ class Simulator:
         fills: Which completions travel with the sample.
         filter: FBP filter of the reference and of the images that metal is segmented from.
         backend: Projector backend.
+        acquisition: The scanner's own geometry, whose sinograms are rebinned to ``beam``; None scans with
+            ``beam`` itself.
 
     Raises:
         CtmarError: If a value is not allowed, or the detector does not cover the image.
@@ -72,6 +75,7 @@ class Simulator:
         fills: Sequence[str] = ("li", "nmar"),
         filter: str = "ram-lak",
         backend: str = "auto",
+        acquisition: FanBeam | HelicalScan | None = None,
     ) -> None:
         for name, value, allowed in (("source", source, SOURCES), ("metal", metal, METAL_FROM)):
             if value not in allowed:
@@ -89,8 +93,7 @@ class Simulator:
         self.metal = "threshold" if source == "image" else metal
         self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
         self.ray = RayTransform(grid, beam, backend)
-        fine = scanner.oversampling
-        self._fine = RayTransform(grid.refine(fine), beam.refine(fine), backend)
+        self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
@@ -102,10 +105,7 @@ class Simulator:
     def case(self, split: str, index: int) -> MARSample:
         """The sample of a case, without a batch axis."""
         scene = self.scene(split, index)
-        offsets = (-1, 0, 1) if self.slices == 3 else (0,)
-        cut = scene.slices(offsets, self._fine.grid)
-        noise = [self._seed(split, index, 2 + offset) for offset in offsets]
-        scan = self.scanner.acquire(cut.hu, cut.metal, self._fine, noise)
+        scan, cut = self._scan(scene, lambda offset: self._seed(split, index, 2 + offset))
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
         metal_mask = self._coarse(sum(cut.metal.values(), np.zeros_like(cut.hu))) > LEAST_METAL
@@ -128,6 +128,24 @@ class Simulator:
             case_id=f"{split}-{index:05d}",  # type: ignore[arg-type]
             parameters={**scene.parameters, "body": scene.anatomy.name},  # type: ignore[arg-type]
         )
+
+    def _scan(
+        self, scene: Scene, noise: Callable[[int], np.random.SeedSequence]
+    ) -> tuple[Acquisition, SceneSlices]:
+        """The scan of the case's slices, and their cut; ``noise`` gives the seed at an offset."""
+        center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
+        wanted = [center + offset for offset in ((-1, 0, 1) if self.slices == 3 else (0,))]
+        places = self._gantry.slices(center, wanted, spacing)
+        # Beyond its ends the volume goes on as its last slice.
+        held = [min(max(place, 0), len(scene.anatomy.hu) - 1) for place in places]
+        distinct = sorted(set(held))
+        fine = self.ray.grid.refine(self.scanner.oversampling)
+        cut = scene.slices([place - center for place in distinct], fine)
+        whole = cut.take([distinct.index(place) for place in held])
+        scan = self._gantry.acquire(
+            whole.hu, whole.metal, center, wanted, spacing, lambda place: noise(place - center)
+        )
+        return scan, cut.take([distinct.index(place) for place in wanted])
 
     def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
         """The scan with metal found by threshold, and as stored images show it if so configured."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import HelicalFan, ImageGrid
+from ctmar.geometry import FanBeam, HelicalFan, ImageGrid
 from ctmar.operators.ray_transform import RayTransform
 
 
@@ -35,7 +35,7 @@ class HelicalTransform:
         spacing_mm: float,
         backend: str = "auto",
     ) -> None:
-        self.grid, self.helix = grid, helix
+        self.grid, self.helix, self.backend = grid, helix, backend
         self._slices: list[tuple[slice, NDArray[np.float64], RayTransform] | None] = []
         for z in slice_z_mm:
             weights = covered_share(helix.z_mm - z, helix.slice_mm, spacing_mm)
@@ -47,6 +47,11 @@ class HelicalTransform:
             angles = tuple(helix.theta[part])
             beam = replace(helix.fan, num_angles=len(angles), angles=angles)
             self._slices.append((part, weights[part], RayTransform(grid, beam, backend)))
+
+    @property
+    def beam(self) -> FanBeam:
+        """One turn's fan: which bins there are."""
+        return self.helix.fan
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(..., Z, H, W)`` in 1/mm to ``(..., V, D)``, dimensionless."""

@@ -62,6 +62,12 @@ class SceneSlices:
     metal: dict[str, NDArray[np.float32]]
     spacing_mm: float
 
+    def take(self, places: Sequence[int]) -> "SceneSlices":
+        """The slices at these places, in this order."""
+        index = list(places)
+        metal = {name: filled[index] for name, filled in self.metal.items()}
+        return SceneSlices(self.hu[index], self.labels[index], metal, self.spacing_mm)
+
 
 @dataclass(frozen=True)
 class Scene:
