@@ -83,7 +83,7 @@ def rebin_helical_to_parallel(
     _require(z_mm, covered_z_mm(helix, parallel, method), method)
     if method == "360LI":
         circular = interpolate_helical(sinogram, helix, z_mm)
-        return rebin_fan_to_parallel(circular, helix.fan, parallel, order)
+        return rebin_fan_to_parallel(circular, helix.fan, parallel, order, interlace=False)
     flat = sinogram.reshape(-1, helix.num_views * helix.fan.det_count)
     rays = _NearestRays(helix, parallel, z_mm, order, flat)
     views = max(1, rebinning.CHUNK_ELEMENTS // (max(len(flat), 1) * parallel.det_count))

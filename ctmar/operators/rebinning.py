@@ -26,7 +26,7 @@ CHUNK_ELEMENTS = 1 << 19
 
 
 def rebin_fan_to_parallel(
-    sinogram: Tensor, fan: FanBeam, parallel: ParallelBeam, order: str = "cubic"
+    sinogram: Tensor, fan: FanBeam, parallel: ParallelBeam, order: str = "cubic", interlace: bool = True
 ) -> Tensor:
     """The parallel sinogram of the same object: differentiable, linear in the sinogram.
 
@@ -41,6 +41,8 @@ def rebin_fan_to_parallel(
         fan: The rays measured.
         parallel: The rays wanted.
         order: ``linear`` or ``cubic`` (Catmull-Rom; exact for parabolas) interpolation.
+        interlace: False averages the two sides always: where they do not measure the same, as in a helical
+            scan, a row of both would zigzag.
 
     Returns:
         ``(..., parallel.num_angles, parallel.det_count)``.
@@ -60,7 +62,7 @@ def rebin_fan_to_parallel(
     axis = _ViewAxis(fan)
     padded = axis.pad(flat)
     sides = [_Side(fan, axis, parallel, order, far, flat) for far in (False, True)]
-    row = _Interlaced(fan, parallel, order, flat) if axis.closed and interlaces(fan, parallel) else None
+    row = _Interlaced(fan, parallel, order, flat) if interlace and interlaces(fan, parallel) else None
     views = max(1, CHUNK_ELEMENTS // (max(len(flat), 1) * fan.det_count))
     parts = []
     for first in range(0, parallel.num_angles, views):

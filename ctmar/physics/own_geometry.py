@@ -163,7 +163,7 @@ class _Helix:
     ) -> None:
         self.scanner, self._scan, self._backend = scanner, scan, backend
         self._grid = grid.refine(scanner.oversampling)
-        self._dense = dense_beam(scan.fan, parallel)
+        self._dense = dense_beam(scan.fan, parallel, interlace=False)
 
     def _helix(self, center: int, spacing_mm: float) -> HelicalFan:
         scan, ends = self._scan, ((center - 1) * spacing_mm, (center + 1) * spacing_mm)
@@ -247,12 +247,12 @@ class DenseBeam(NamedTuple):
         return split.mean((-3, -1))
 
 
-def dense_beam(fan: FanBeam, parallel: ParallelBeam) -> DenseBeam:
+def dense_beam(fan: FanBeam, parallel: ParallelBeam, interlace: bool = True) -> DenseBeam:
     """The views and bins within those of ``parallel`` that a fan's own come closest to.
 
     Only views that are spread evenly over a half turn are means over others.
     """
-    spacing = fan.iso_spacing_mm / (2 if fan.interlaced else 1)
+    spacing = fan.iso_spacing_mm / (2 if interlace and fan.interlaced else 1)
     bins = max(1, round(parallel.det_spacing_mm / spacing))
     even = replace(parallel, angles=None).angles == parallel.angles
     views = max(1, round(fan.num_angles / 2 / parallel.num_angles)) if even else 1

@@ -66,7 +66,7 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         fills=tuple(data.fills),
         filter=cfg.projector.filter,
         backend=cfg.projector.backend,
-        acquisition=make(cfg.geometry.get("acquisition")),
+        acquisition=make(cfg.geometry.get("acquisition") or None),
     )
 
 

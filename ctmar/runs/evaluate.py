@@ -138,7 +138,9 @@ def merged(cfg: DictConfig, trained: dict[str, Any], overrides: Sequence[str]) -
             out[key] = cfg[key]
         for override in overrides:
             key = override.lstrip("+~").split("=")[0].split("@")[0]
-            if OmegaConf.select(cfg, key) is not None or key in cfg:
+            nested = "/" in key  # an option of a group within a group, which may be an empty one
+            key = key.replace("/", ".")
+            if nested or OmegaConf.select(cfg, key) is not None or key in cfg:
                 OmegaConf.update(out, key, OmegaConf.select(cfg, key), merge=False)
     return out
 

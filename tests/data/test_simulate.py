@@ -11,12 +11,15 @@ from ctmar.data.dataset import CaseDataset, EpochShuffle
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.errors import CtmarError
-from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.physics import Scanner
+from ctmar.physics.own_geometry import HelicalScan
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
 from ctmar.scenes.generators import RealisticGenerator
 
 GRID, BEAM = ImageGrid((64, 64), 5.6), ParallelBeam(48, 93, 5.6)
+FAN = FanBeam(96, 90, 8.0, 541.0, 408.0, "arc", 2.0)
+HELIX = HelicalScan(FAN, slice_mm=3.0, pitch=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,38 @@ def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
     assert 0.0192 < float(sample.mu_water) < 0.0194
     assert sample.parameters["kind"] == "realistic"
     assert torch.equal(sample.fills["li"], linear_interpolation(sample.measured, sample.metal_trace))
+
+
+@pytest.mark.parametrize("acquisition", [FAN, HELIX], ids=["fan", "helix"])
+def test_a_scan_in_its_own_geometry_keeps_the_contract(
+    anatomy: ProceduralSpine, acquisition: FanBeam | HelicalScan
+) -> None:
+    sample = simulator(anatomy, acquisition=acquisition).case("train", 0)
+    parallel = simulator(anatomy).case("train", 0)
+    for name in SINOGRAM_FIELDS:
+        assert getattr(sample, name).shape == (3, 48, 93)
+    off = ~sample.metal_trace
+    assert torch.equal(sample.clean[off], sample.measured[off])
+    for fill in sample.fills.values():
+        assert torch.equal(fill[off], sample.measured[off])
+    for name in ("metal_mask", "tissue_labels"):
+        assert torch.equal(getattr(sample, name), getattr(parallel, name))
+    body = sample.body_mask & parallel.body_mask
+    assert float((sample.reference_hu - parallel.reference_hu)[body].abs().median()) < 30
+    one = simulator(anatomy, acquisition=acquisition, slices=1).case("train", 0)
+    assert equal(sample.center(), one)
+    image = simulator(anatomy, acquisition=acquisition, slices=1, source="image").case("train", 0)
+    assert torch.equal(image.clean[~image.metal_trace], image.measured[~image.metal_trace])
+
+
+def test_a_helix_goes_on_beyond_the_volume(anatomy: ProceduralSpine) -> None:
+    sim = simulator(anatomy, acquisition=HelicalScan(FAN, slice_mm=30.0, pitch=2.0))
+    scene = sim.scene("train", 0)
+    scan, cut = sim._scan(scene, lambda offset: np.random.SeedSequence(offset + 5))
+    assert len(scan.measured) == len(cut.hu) == 3
+    places = sim._gantry.slices(scene.center_slice, (scene.center_slice,), 3.0)
+    assert places[0] < 0 or places[-1] >= len(scene.anatomy.hu)
+    assert scan.measured.isfinite().all()
 
 
 def test_a_case_depends_on_seed_split_and_index_alone(anatomy: ProceduralSpine) -> None:
@@ -112,6 +147,7 @@ def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> Non
         ({"metal": "guess"}, "data.metal must be one of scene, threshold, got 'guess'"),
         ({"beam": ParallelBeam(48, 64, 5.6)}, "detector must cover the image: det_count of at least 91"),
         ({"filter": "ramp"}, "filter must be one of"),
+        ({"acquisition": FanBeam(96, 60, 8.0, 541.0, 408.0)}, "the fan must reach the image's edges"),
         ({"fills": ("li", "tv")}, "fills must be among li, nmar, got 'tv'"),
     ],
 )

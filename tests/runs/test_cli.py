@@ -163,6 +163,18 @@ def test_a_sweep_runs_every_combination(tmp_path: Path, cache: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("acquisition", ["aapm", "helical"])
+def test_one_batch_through_a_scanner_of_its_own_geometry(acquisition: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train.py"), "debug=fdr", "anatomy=procedural_small"]
+    command += [f"geometry/acquisition={acquisition}", f"paths.outputs={tmp_path}/outputs"]
+    out = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300, cwd=tmp_path
+    )
+    assert out.returncode == 0, out.stderr
+    assert "near RMSE" in out.stdout and "largest change off the trace 0" in out.stdout
+
+
+@pytest.mark.slow
 def test_loggers_side_by_side_and_wandb_offline(tmp_path: Path, cache: Path) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed")
     out = run_job(tmp_path, cache, "logger=[csv,wandb,tensorboard]")
@@ -190,7 +202,7 @@ def test_simulate_writes_a_data_set_and_refuses_to_mix_recipes(tmp_path: Path) -
     assert more.returncode == 0, more.stderr
     assert len(list((tmp_path / "set/train").glob("*.npz"))) == 3
     assert (tmp_path / "set/train/00001.npz").read_bytes() == first
-    for change in ("seed=1", "data.metal_threshold_hu=2000.0"):
+    for change in ("seed=1", "data.metal_threshold_hu=2000.0", "geometry/acquisition=clinical"):
         other = simulate("num_cases=3", change)
         assert other.returncode == 2 and "was made by another" in other.stderr
 

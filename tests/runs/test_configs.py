@@ -1,5 +1,6 @@
 """Every option of every group composes with every other, and makes the object it names."""
 
+import math
 from itertools import combinations, product
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ctmar.models.base import Completion
+from ctmar.physics import Scanner
+from ctmar.physics.own_geometry import make_gantry
 from ctmar.runs.build import build_loggers, build_model, make, plain
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -55,6 +58,41 @@ def test_each_geometry_covers_its_image_and_wraps() -> None:
         node = composed(f"geometry={option}").geometry
         grid, beam = make(node.grid), make(node.beam)
         assert beam.covers(grid) and beam.wraps
+
+
+def test_each_acquisition_reaches_over_the_image_of_its_geometry() -> None:
+    names = sorted(file.stem for file in (CONFIGS / "geometry" / "acquisition").glob("*.yaml"))
+    assert {"clinical", "helical", "cnnmar", "adn", "syndeeplesion", "aapm"} <= set(names)
+    published = set(names) & set(options("geometry"))
+    assert published == {"cnnmar", "adn", "syndeeplesion", "aapm"}
+    for name in names:
+        chosen = [f"geometry={name}"] if name in published else [f"geometry/acquisition={name}"]
+        node = composed(*chosen).geometry
+        gantry = make_gantry(Scanner(), make(node.grid), make(node.acquisition or None), make(node.beam))
+        assert gantry.slices(5, (5,), 2.0)
+    assert not composed("geometry=large").geometry.acquisition
+    assert not composed("geometry=aapm", "geometry/acquisition=parallel").geometry.acquisition
+
+
+@pytest.mark.parametrize(
+    "name,views,bins,step,radius,reach",
+    [
+        ("cnnmar", 984, 920, 0.001, 595.0, 263.9),
+        ("aapm", 1000, 900, 1 / 950, 550.0, 250.7),
+        ("adn", 320, 197, math.radians(0.1), 2.6 * 1075 * 0.6, 2.6 * 109.8),
+        ("syndeeplesion", 640, 641, None, 2.6 * 396.9, 2.6 * 104.6),
+        ("clinical", 984, 888, 1.0239 / 949.075, 541.0, 249.6),
+    ],
+)
+def test_published_fans_have_their_numbers(
+    name: str, views: int, bins: int, step: float | None, radius: float, reach: float
+) -> None:
+    fan = make(composed(f"geometry/acquisition={name}").geometry.acquisition)
+    assert fan.shape == (views, bins) and fan.detector == ("flat" if step is None else "arc")
+    assert fan.src_radius_mm == pytest.approx(radius, rel=1e-3)
+    assert fan.reach_mm == pytest.approx(reach, rel=1e-3)
+    if step is not None:
+        assert fan.gamma[1] - fan.gamma[0] == pytest.approx(step, rel=1e-4)
 
 
 def test_each_generator_and_model_is_made() -> None:

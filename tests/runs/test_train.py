@@ -10,10 +10,18 @@ from ctmar.errors import CtmarError
 from ctmar.runs.evaluate import run as evaluate_run
 from ctmar.runs.train import train
 
+
+def coarse(fan: str) -> list[str]:
+    """Overrides for a clinical fan of few views and bins."""
+    few = {"num_angles": 96, "det_count": 90, "det_spacing_mm": 10.239, "det_offset_mm": 2.56}
+    return [f"{fan}.{key}={value}" for key, value in few.items()]
+
+
 VARIANTS = [
     ["model=unet"],
     ["model=cgan"],
     ["model=li"],
+    ["model=li", "geometry/acquisition=helical", *coarse("geometry.acquisition.fan")],
     *(
         pytest.param(overrides, marks=pytest.mark.slow)
         for overrides in (
@@ -28,6 +36,7 @@ VARIANTS = [
             ["projector=torch"],
             ["logger=tensorboard"],
             ["logger=none", "callbacks=none"],
+            ["geometry/acquisition=clinical", *coarse("geometry.acquisition")],
         )
     ),
 ]
@@ -101,6 +110,24 @@ def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # typ
         [f"ckpt_path={best}", "data.num_cases.test=1"],
     )
     assert summary_of(tmp_path / "one")["num_cases"] == 1
+
+
+def test_evaluate_takes_another_acquisition_than_the_runs_own(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    fan = ["geometry/acquisition=clinical", *coarse("geometry.acquisition")]
+    train(tiny("trainer.max_epochs=1", *fan))
+    best = f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    for folder, changes in (
+        ("none", ["geometry/acquisition=parallel"]),
+        ("helix", ["geometry/acquisition=helical", *coarse("geometry.acquisition.fan")]),
+        ("same", []),
+    ):
+        evaluate_run(tiny(best, *changes, job="evaluate", folder=folder), [best, *changes])
+    errors = {
+        name: summary_of(tmp_path / name)["methods"]["uncorrected"]["rmse_hu_near"]["mean"]
+        for name in ("run", "none", "helix", "same")
+    }
+    assert errors["run"] == errors["same"]
+    assert len(set(errors.values())) == 3
 
 
 def test_evaluate_scores_a_method_without_weights(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
