@@ -16,8 +16,11 @@ error of all disks, root mean sq/HU  12.8    9.6                  11.1
 
 On one CPU core the three take 110, 56 and 70 ms a slice of eight, and 346, 70 and 91 ms for 512² pixels
 (61, 49, 66 and 157, 68, 83 with a flat detector). Direct weights keep edges far out as sharp as in the
-centre, and make use of a detector set off by a quarter of a bin, whose conjugate rays rebinning averages:
-there (720 views × 368 bins of 2.5 mm) the root mean square error is 17.6 HU against 22.3 HU.
+centre, and make use of a detector set off by a quarter of a bin, whose conjugate rays rebinning to bins of
+the fan's own width averages: there (720 views × 368 bins of 2.5 mm) the root mean square error is 17.6 HU
+against 22.3 HU. Rebinning to half the width (``fan.parallel(det_spacing_mm=…)``) interlaces them and errs
+least, with the noise of twice the bandwidth: on a body of 300 mm with two disks in it 5.4 HU at a noise of
+18 HU, to 12.8 and 9 by direct weights and 17.0 and 7 by rebinning to own bins.
 """
 
 import math

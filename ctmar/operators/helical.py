@@ -20,6 +20,8 @@ from ctmar.operators import rebinning
 from ctmar.operators.rebinning import ORDERS, _taps, positions_mm, rebin_fan_to_parallel, two_sides
 
 METHODS = ("360LI", "180LI")
+RIM_BINS = 2
+"""Offset of a detector up to which the rays that it sees from one side alone are its rim, not its field."""
 
 
 def interpolate_helical(sinogram: Tensor, helix: HelicalFan, z_mm: float) -> Tensor:
@@ -58,8 +60,9 @@ def rebin_helical_to_parallel(
 ) -> Tensor:
     """The parallel sinogram of the slice at ``z_mm``: differentiable, linear in the sinogram.
 
-    A ray that the fan measures from one side alone is interpolated over a whole turn by 180LI too; one
-    that misses the detector from both is zero.
+    A ray that the fan measures from one side alone is interpolated over a whole turn by 180LI too (at the
+    rim of a detector set off by up to two bins it is the nearest where the scan ends before); one that
+    misses the detector from both is zero.
 
     Args:
         sinogram: ``(..., V, D)`` of ``helix``; line integrals.
@@ -132,7 +135,8 @@ def _margin_180(fan: FanBeam, parallel: ParallelBeam | None) -> float:
     near, far = (seen for _, seen in two_sides(fan, parallel))
     # From both sides rays lie at most half a turn and the fan's angle apart, from one side a turn.
     gamma = np.arcsin(np.clip(np.abs(s[near & far]) / fan.src_radius_mm, 0, 1)).max(initial=0.0)
-    gap = 2 * math.pi if (near != far).any() else math.pi + 2 * gamma
+    rim = abs(fan.det_offset_mm) <= RIM_BINS * fan.det_spacing_mm
+    gap = 2 * math.pi if (near != far).any() and not rim else math.pi + 2 * gamma
     bins = 2 * np.abs(np.diff(fan.gamma)).max(initial=0.0)
     return float((gap + bins) / (2 * math.pi) * fan.num_angles) + 2
 
@@ -161,6 +165,7 @@ class _NearestRays:
         self._fan_gamma = self._on(helix.fan.gamma)
         # Source angle of the tube at z, counted from the first view.
         self._start = helix.theta[0]
+        self._end = 2 * math.pi * helix.turns
         self._tube = 2 * math.pi * helix.view_at(z_mm) / helix.fan.num_angles
 
     def _on(self, array: np.ndarray) -> Tensor:
@@ -177,6 +182,7 @@ class _NearestRays:
         before = torch.where(before_far, far, near)
         behind = torch.where(behind_far, far, near) + turn
         share = ((self._tube - before) / (behind - before)).to(flat.dtype)
+        share = share.masked_fill(before < 0, 1.0).masked_fill(behind > self._end, 0.0)
         seen = (self._sees_near | self._sees_far).to(flat.dtype)
         first, second = self._at(flat, before, before_far), self._at(flat, behind, behind_far)
         return seen * ((1 - share) * first + share * second)
