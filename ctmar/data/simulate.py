@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -105,10 +106,10 @@ class Simulator:
     def case(self, split: str, index: int) -> MARSample:
         """The sample of a case, without a batch axis."""
         scene = self.scene(split, index)
-        scan, cut = self._scan(scene, lambda offset: self._seed(split, index, 2 + offset))
+        scan, cut, metal = self._scan(scene, lambda offset: self._seed(split, index, 2 + offset))
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
-        metal_mask = self._coarse(sum(cut.metal.values(), np.zeros_like(cut.hu))) > LEAST_METAL
+        metal_mask = self._coarse(metal) > LEAST_METAL
         body = torch.from_numpy(body_mask(reference_hu.numpy(), self.ray.grid.spacing_mm))
         if self.metal == "threshold":
             # True metal that the threshold misses is still no tissue: it leaves the scored body.
@@ -131,8 +132,11 @@ class Simulator:
 
     def _scan(
         self, scene: Scene, noise: Callable[[int], np.random.SeedSequence]
-    ) -> tuple[Acquisition, SceneSlices]:
-        """The scan of the case's slices, and their cut; ``noise`` gives the seed at an offset."""
+    ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
+        """The scan of the case's slices, their cut, and the metal's share of each pixel as they show it.
+
+        ``noise`` gives the seed of a slice's noise, by its offset.
+        """
         center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
         wanted = [center + offset for offset in ((-1, 0, 1) if self.slices == 3 else (0,))]
         places = self._gantry.slices(center, wanted, spacing)
@@ -145,7 +149,10 @@ class Simulator:
         scan = self._gantry.acquire(
             whole.hu, whole.metal, center, wanted, spacing, lambda place: noise(place - center)
         )
-        return scan, cut.take([distinct.index(place) for place in wanted])
+        shown = self._gantry.sensitivity(center, wanted, spacing)
+        occupied = sum(whole.metal.values(), np.zeros_like(whole.hu))
+        metal = np.einsum("wp,pij->wij", shown, occupied)
+        return scan, cut.take([distinct.index(place) for place in wanted]), metal
 
     def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
         """The scan with metal found by threshold, and as stored images show it if so configured."""

@@ -19,7 +19,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.operators.helical import METHODS, covering_helix, rebin_helical_to_parallel
-from ctmar.operators.helical_transform import HelicalTransform
+from ctmar.operators.helical_transform import HelicalTransform, covered_share
 from ctmar.operators.rebinning import rebin_fan_to_parallel
 from ctmar.physics.scanner import Acquisition, Scanner, dilated
 
@@ -57,6 +57,10 @@ class Gantry(Protocol):
 
     def slices(self, center: int, wanted: Sequence[int], spacing_mm: float) -> tuple[int, ...]:
         """Places in the volume of the slices that a scan around ``center`` takes in; it may lack some."""
+        ...
+
+    def sensitivity(self, center: int, wanted: Sequence[int], spacing_mm: float) -> Images:
+        """How much of each slice of :meth:`slices` an image of each wanted one shows; rows sum to 1."""
         ...
 
     def acquire(
@@ -135,6 +139,9 @@ class _Circle:
     def slices(self, center: int, wanted: Sequence[int], spacing_mm: float) -> tuple[int, ...]:
         return tuple(wanted)
 
+    def sensitivity(self, center: int, wanted: Sequence[int], spacing_mm: float) -> Images:
+        return np.eye(len(wanted), dtype=np.float32)
+
     def acquire(
         self,
         hu: Images,
@@ -175,6 +182,22 @@ class _Helix:
         first = math.floor((z[0] - reach) / spacing_mm + 1e-9) + 1
         last = math.ceil((z[-1] + reach) / spacing_mm - 1e-9) - 1
         return tuple(range(first, last + 1))
+
+    def sensitivity(self, center: int, wanted: Sequence[int], spacing_mm: float) -> Images:
+        """On the axis; the mean over the views."""
+        helix = self._helix(center, spacing_mm)
+        thin = replace(helix, fan=replace(helix.fan, det_count=3, det_offset_mm=0.0))
+        places = self.slices(center, wanted, spacing_mm)
+        share = np.stack(
+            [covered_share(helix.z_mm - place * spacing_mm, helix.slice_mm, spacing_mm) for place in places]
+        )
+        seen = torch.from_numpy(share)[..., None].expand(*share.shape, 3)
+        axis = ParallelBeam(helix.fan.num_angles // 2, 1, helix.fan.iso_spacing_mm)
+        rows = [
+            rebin_helical_to_parallel(seen, thin, axis, place * spacing_mm, self._scan.method, "linear")
+            for place in wanted
+        ]
+        return torch.stack(rows).mean((-2, -1)).float().numpy()
 
     def acquire(
         self,

@@ -124,6 +124,18 @@ def test_a_body_that_grows_evenly_in_z_is_as_if_scanned_alone(acquisition: Helic
     assert float((got.ideal[0] - got.ideal[2]).abs().max() / got.ideal.max()) > 0.02
 
 
+def test_sensitivity_is_the_slices_share_in_an_image() -> None:
+    gantry = make_gantry(QUIET, GRID, HELIX, BEAM)
+    places = gantry.slices(10, (9, 10), SPACING)
+    shown = gantry.sensitivity(10, (9, 10), SPACING)
+    np.testing.assert_allclose(shown.sum(1), 1, atol=1e-5)
+    assert shown.argmax(1).tolist() == [places.index(9), places.index(10)]
+    # Mean of d / 3 with the weight 1 - d / 1.8, for d in 0 … 1.8 to one side.
+    assert shown[1, places.index(11)] == pytest.approx(0.1, abs=0.005)
+    circle = make_gantry(QUIET, GRID, ARC, BEAM)
+    np.testing.assert_array_equal(circle.sensitivity(10, (9, 10), SPACING), np.eye(2))
+
+
 def test_slices_are_the_same_alone_and_among_others() -> None:
     for acquisition in (ARC, HELIX):
         three, one = (scan(acquisition, Scanner(), wanted=w) for w in ((9, 10, 11), (10,)))
