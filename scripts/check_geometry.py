@@ -274,7 +274,7 @@ def main() -> int:
         missed += not row.holds
         bound = f"{row.low:g} … {row.high:g}"
         print(
-            f"{row.name:62s} {row.value:10.4f} {row.unit:9s} {bound:16s} {'' if row.holds else 'MISSED'}",
+            f"{row.name:62s} {row.value:10.3g} {row.unit:9s} {bound:16s} {'' if row.holds else 'MISSED'}",
             flush=True,
         )
     return int(missed > 0)
