@@ -79,8 +79,8 @@ def test_each_acquisition_reaches_over_the_image_of_its_geometry() -> None:
     [
         ("cnnmar", 984, 920, 0.001, 595.0, 263.9),
         ("aapm", 1000, 900, 1 / 950, 550.0, 250.7),
-        ("adn", 320, 197, math.radians(0.1), 2.6 * 1075 * 0.6, 2.6 * 109.8),
-        ("syndeeplesion", 640, 641, None, 2.6 * 396.9, 2.6 * 104.6),
+        ("adn", 320, 197, math.radians(0.1), 400 / 153.6 * 1075 * 0.6, 400 / 153.6 * 109.8),
+        ("syndeeplesion", 640, 641, None, 400 / 153.6 * 396.9, 400 / 153.6 * 104.6),
         ("clinical", 984, 888, 1.0239 / 949.075, 541.0, 249.6),
     ],
 )
