@@ -1,7 +1,7 @@
 """From a case's number to its sample: body, scene, acquisition, fills, reference."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -94,6 +94,7 @@ class Simulator:
         self.metal = "threshold" if source == "image" else metal
         self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
         self.ray = RayTransform(grid, beam, backend)
+        self._lies_on = grid.refine(scanner.oversampling)
         self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
 
     def scene(self, split: str, index: int) -> Scene:
@@ -103,10 +104,38 @@ class Simulator:
         require_cover(anatomy, self.ray.grid, body, slices)
         return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
 
+    def scan(
+        self, scene: Scene, noise: Sequence[np.random.SeedSequence]
+    ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
+        """What the scanner measures of a scene's slices.
+
+        Args:
+            scene: The scene. Beyond its volume the outermost slice goes on.
+            noise: One seed a slice, 1 or 3 of them as configured.
+
+        Returns:
+            The scan; the slices on the finer grid; and the metal's share of each of its pixels as the slices
+            show it, their neighbours' metal included where the scan reaches it.
+        """
+        center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
+        wanted = [center + offset for offset in self._offsets]
+        held = [
+            min(max(place, 0), len(scene.anatomy.hu) - 1)
+            for place in self._gantry.slices(center, wanted, spacing)
+        ]
+        distinct = sorted(set(held))
+        cut = scene.slices([place - center for place in distinct], self._lies_on)
+        whole = cut.take([distinct.index(place) for place in held])
+        scan = self._gantry.acquire(whole.hu, whole.metal, center, wanted, spacing, noise)
+        occupied = sum(whole.metal.values(), np.zeros_like(whole.hu))
+        metal = np.einsum("wp,pij->wij", self._gantry.sensitivity(center, wanted, spacing), occupied)
+        return scan, cut.take([distinct.index(place) for place in wanted]), metal
+
     def case(self, split: str, index: int) -> MARSample:
         """The sample of a case, without a batch axis."""
         scene = self.scene(split, index)
-        scan, cut, metal = self._scan(scene, lambda offset: self._seed(split, index, 2 + offset))
+        noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
+        scan, cut, metal = self.scan(scene, noise)
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
         metal_mask = self._coarse(metal) > LEAST_METAL
@@ -130,29 +159,10 @@ class Simulator:
             parameters={**scene.parameters, "body": scene.anatomy.name},  # type: ignore[arg-type]
         )
 
-    def _scan(
-        self, scene: Scene, noise: Callable[[int], np.random.SeedSequence]
-    ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
-        """The scan of the case's slices, their cut, and the metal's share of each pixel as they show it.
-
-        ``noise`` gives the seed of a slice's noise, by its offset.
-        """
-        center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
-        wanted = [center + offset for offset in ((-1, 0, 1) if self.slices == 3 else (0,))]
-        places = self._gantry.slices(center, wanted, spacing)
-        # Beyond its ends the volume goes on as its last slice.
-        held = [min(max(place, 0), len(scene.anatomy.hu) - 1) for place in places]
-        distinct = sorted(set(held))
-        fine = self.ray.grid.refine(self.scanner.oversampling)
-        cut = scene.slices([place - center for place in distinct], fine)
-        whole = cut.take([distinct.index(place) for place in held])
-        scan = self._gantry.acquire(
-            whole.hu, whole.metal, center, wanted, spacing, lambda place: noise(place - center)
-        )
-        shown = self._gantry.sensitivity(center, wanted, spacing)
-        occupied = sum(whole.metal.values(), np.zeros_like(whole.hu))
-        metal = np.einsum("wp,pij->wij", shown, occupied)
-        return scan, cut.take([distinct.index(place) for place in wanted]), metal
+    @property
+    def _offsets(self) -> tuple[int, ...]:
+        """The slices of a case, counted from its centre."""
+        return (-1, 0, 1) if self.slices == 3 else (0,)
 
     def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
         """The scan with metal found by threshold, and as stored images show it if so configured."""

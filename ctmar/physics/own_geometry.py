@@ -70,7 +70,7 @@ class Gantry(Protocol):
         center: int,
         wanted: Sequence[int],
         spacing_mm: float,
-        noise: Callable[[int], np.random.SeedSequence],
+        noise: Sequence[np.random.SeedSequence],
     ) -> Acquisition:
         """Scans the slices of :meth:`slices` and gives those wanted.
 
@@ -78,9 +78,9 @@ class Gantry(Protocol):
             hu: ``(slice, H, W)`` CT numbers without metal on the finer grid.
             metal: Volume fraction of each metal, same shape.
             center: The slice in the middle.
-            wanted: Places of the slices to give, not more than one from the centre.
+            wanted: Places of the slices to give: the centre, and no more than one to either side.
             spacing_mm: Thickness of a slice.
-            noise: Seed of a slice's noise, by its place.
+            noise: One seed a wanted slice; a scan of all slices in one takes the centre's.
         """
         ...
 
@@ -149,9 +149,9 @@ class _Circle:
         center: int,
         wanted: Sequence[int],
         spacing_mm: float,
-        noise: Callable[[int], np.random.SeedSequence],
+        noise: Sequence[np.random.SeedSequence],
     ) -> Acquisition:
-        scan = self.scanner.acquire(hu, metal, self._fine, [noise(place) for place in wanted])
+        scan = self.scanner.acquire(hu, metal, self._fine, noise)
         fan, dense = self._fan, self._dense
         if fan is None or dense is None:
             return scan
@@ -206,7 +206,7 @@ class _Helix:
         center: int,
         wanted: Sequence[int],
         spacing_mm: float,
-        noise: Callable[[int], np.random.SeedSequence],
+        noise: Sequence[np.random.SeedSequence],
     ) -> Acquisition:
         helix = self._helix(center, spacing_mm)
         z = tuple(place * spacing_mm for place in self.slices(center, wanted, spacing_mm))
@@ -215,7 +215,8 @@ class _Helix:
         )
         # To the scanner the volume is one slice: it sees paths alone.
         volume = {name: occupied[None] for name, occupied in metal.items()}
-        scan = self.scanner.acquire(hu[None], volume, fine, [noise(center)])  # type: ignore[arg-type]
+        seed = noise[list(wanted).index(center)]
+        scan = self.scanner.acquire(hu[None], volume, fine, [seed])  # type: ignore[arg-type]
 
         def rebin(sinogram: Tensor, order: str) -> Tensor:
             at = [

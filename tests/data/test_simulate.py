@@ -82,7 +82,7 @@ def test_a_scan_in_its_own_geometry_keeps_the_contract(
 def test_a_helix_goes_on_beyond_the_volume(anatomy: ProceduralSpine) -> None:
     sim = simulator(anatomy, acquisition=HelicalScan(FAN, slice_mm=30.0, pitch=2.0))
     scene = sim.scene("train", 0)
-    scan, cut, _ = sim._scan(scene, lambda offset: np.random.SeedSequence(offset + 5))
+    scan, cut, _ = sim.scan(scene, [np.random.SeedSequence(n) for n in range(3)])
     assert len(scan.measured) == len(cut.hu) == 3
     places = sim._gantry.slices(scene.center_slice, (scene.center_slice,), 3.0)
     assert places[0] < 0 or places[-1] >= len(scene.anatomy.hu)

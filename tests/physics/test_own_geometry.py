@@ -47,7 +47,8 @@ def scan(
     grown = [BODY + changing * (BODY > -500) * (place - 10) for place in places]
     hu = np.stack(grown).astype(np.float32)
     screw = np.stack([SCREW * (metal is None or place in metal) for place in places])
-    return gantry.acquire(hu, {"Ti-6Al-4V": screw}, 10, wanted, SPACING, np.random.SeedSequence)
+    noise = [np.random.SeedSequence(place) for place in wanted]
+    return gantry.acquire(hu, {"Ti-6Al-4V": screw}, 10, wanted, SPACING, noise)
 
 
 @pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=NAMES)
@@ -151,7 +152,7 @@ def test_all_rays_of_a_fan_share_in_the_noise(acquisition: FanBeam) -> None:
     scanner = Scanner(kvp=None, photons_per_ray=photons)
     gantry = make_gantry(scanner, GRID, acquisition, BEAM)
     air = np.full((1, 192, 192), -1000, np.float32)
-    got = gantry.acquire(air, {}, 0, (0,), SPACING, lambda place: np.random.SeedSequence(7))
+    got = gantry.acquire(air, {}, 0, (0,), SPACING, [np.random.SeedSequence(7)])
     rays = acquisition.num_angles / BEAM.num_angles * BEAM.det_spacing_mm / acquisition.iso_spacing_mm
     variance = float(got.measured[..., 40:97].double().var())
     assert 0.65 < variance * photons * rays < 1.3
