@@ -49,7 +49,7 @@ class Symmetry:
     def applies(grid: ImageGrid, beam: ParallelBeam) -> bool:
         """Whether image and beam have all eight symmetries."""
         rows, columns = grid.shape
-        return rows == columns and beam.wraps and beam.num_angles % 4 == 0
+        return rows == columns and grid.centered and beam.wraps and beam.num_angles % 4 == 0
 
     def planes(self, images: np.ndarray) -> list[np.ndarray]:
         """``(B, N, N)`` as its eight turned and mirrored copies, copies outermost; all are views."""
