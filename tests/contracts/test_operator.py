@@ -156,8 +156,8 @@ def test_pixel_driven_pair_is_exact(backend: str, name: str) -> None:
 def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
     grid, beam = GEOMETRIES[name]
     folded, plain = NativeBackend(grid, beam), NativeBackend(grid, beam)
-    plain._symmetry = None
-    assert folded._symmetry is not None
+    plain._folded = None
+    assert folded._folded is not None
     from_image = what in ("forward", "backproject_adjoint")
     x = torch.randn(3, *(grid.shape if from_image else beam.shape), dtype=torch.float64)
     torch.testing.assert_close(getattr(folded, what)(x), getattr(plain, what)(x), rtol=1e-8, atol=1e-8)
@@ -165,7 +165,7 @@ def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
 
 @pytest.mark.parametrize("name", ["even", "oblong, spaced", "narrow, offset", "few angles"])
 def test_other_geometries_do_not_fold(name: str) -> None:
-    assert NativeBackend(*GEOMETRIES[name])._symmetry is None
+    assert NativeBackend(*GEOMETRIES[name])._folded is None
 
 
 @over(BACKENDS)
