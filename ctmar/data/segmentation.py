@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ctmar.operators import RayTransform
-from ctmar.physics.scanner import Acquisition, dilated
+from ctmar.physics.detector import dilated
+from ctmar.physics.scanner import Acquisition
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, hu_to_mu, mu_to_hu
 
 

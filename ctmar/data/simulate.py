@@ -2,7 +2,9 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
 from ctmar.units import mu_to_hu
+
+T = TypeVar("T", ImageGrid, ParallelBeam)
 
 SOURCES = ("raw", "image")
 METAL_FROM = ("scene", "threshold")
@@ -88,6 +92,8 @@ class Simulator:
         self.seed, self.slices, self.source = seed, slices, source
         self.metal = "threshold" if source == "image" else metal
         self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
+        self._lies_on = grid.refine(scanner.oversampling)  # the patient; the rays may be in a smaller world
+        grid, beam = smaller(grid, scanner.shrink), smaller(beam, scanner.shrink)
         self.ray = RayTransform(grid, beam, backend)
         fine = scanner.oversampling
         self._fine = RayTransform(grid.refine(fine), beam.refine(fine), backend)
@@ -96,20 +102,30 @@ class Simulator:
         """The scene of a case, before anything is scanned."""
         anatomy, slices = self.anatomy.pick(split, index)
         body = _body(anatomy)
-        require_cover(anatomy, self.ray.grid, body, slices)
+        require_cover(anatomy, self._lies_on, body, slices)
         return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
+
+    def scan(self, scene: Scene, noise: Sequence[np.random.SeedSequence]) -> tuple[Acquisition, SceneSlices]:
+        """What the scanner measures of a scene's slices, and those slices on the finer grid.
+
+        Args:
+            scene: The scene.
+            noise: One seed a slice, 1 or 3 of them as configured.
+        """
+        wide = scene.slices(self._with_margin(scene), self._lies_on)
+        scan = self.scanner.acquire(wide.hu, wide.metal, self._fine, noise)
+        return scan, _inner(wide, self.scanner.margin_slices)
 
     def case(self, split: str, index: int) -> MARSample:
         """The sample of a case, without a batch axis."""
         scene = self.scene(split, index)
-        offsets = (-1, 0, 1) if self.slices == 3 else (0,)
-        cut = scene.slices(offsets, self._fine.grid)
-        noise = [self._seed(split, index, 2 + offset) for offset in offsets]
-        scan = self.scanner.acquire(cut.hu, cut.metal, self._fine, noise)
+        noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
+        scan, cut = self.scan(scene, noise)
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
         metal_mask = self._coarse(sum(cut.metal.values(), np.zeros_like(cut.hu))) > LEAST_METAL
-        body = torch.from_numpy(body_mask(reference_hu.numpy(), self.ray.grid.spacing_mm))
+        spacing_mm = self.ray.grid.spacing_mm * self.scanner.shrink
+        body = torch.from_numpy(body_mask(reference_hu.numpy(), spacing_mm))
         if self.metal == "threshold":
             # True metal that the threshold misses is still no tissue: it leaves the scored body.
             body = body & ~metal_mask
@@ -126,8 +142,27 @@ class Simulator:
             tissue_labels=self._labels(cut),
             mu_water=torch.tensor(mu_water),
             case_id=f"{split}-{index:05d}",  # type: ignore[arg-type]
-            parameters={**scene.parameters, "body": scene.anatomy.name},  # type: ignore[arg-type]
+            parameters={  # type: ignore[arg-type]
+                **scene.parameters,
+                "body": scene.anatomy.name,
+                "source": self.source,
+                "metal_from": self.metal,
+            },
         )
+
+    @property
+    def _offsets(self) -> tuple[int, ...]:
+        """The slices of a case, counted from its centre."""
+        return (-1, 0, 1) if self.slices == 3 else (0,)
+
+    def _with_margin(self, scene: Scene) -> list[int]:
+        """The offsets and those of the slices that the scanner's profile reaches into.
+
+        Beyond the volume its outermost slice goes on.
+        """
+        margin, last = self.scanner.margin_slices, len(scene.anatomy.hu) - 1
+        wide = range(self._offsets[0] - margin, self._offsets[-1] + margin + 1)
+        return [min(max(scene.center_slice + k, 0), last) - scene.center_slice for k in wide]
 
     def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
         """The scan with metal found by threshold, and as stored images show it if so configured."""
@@ -164,6 +199,26 @@ class Simulator:
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
         """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
         return np.random.SeedSequence([self.seed, zlib.crc32(split.encode()), index], spawn_key=(stream,))
+
+
+def smaller(geometry: T, factor: float) -> T:
+    """A grid or beam whose every length is ``factor`` times smaller; the same counts and angles."""
+    if factor == 1.0:
+        return geometry
+    scaled: dict[str, Any] = {}
+    for name in (field.name for field in fields(geometry) if field.name.endswith("_mm")):
+        value = getattr(geometry, name)
+        scaled[name] = tuple(x / factor for x in value) if isinstance(value, tuple) else value / factor
+    return replace(geometry, **scaled)
+
+
+def _inner(cut: SceneSlices, margin: int) -> SceneSlices:
+    """The slices without so many on either side."""
+    if not margin:
+        return cut
+    kept = slice(margin, len(cut.hu) - margin)
+    metal = {name: share[kept] for name, share in cut.metal.items()}
+    return replace(cut, hu=cut.hu[kept], labels=cut.labels[kept], metal=metal)
 
 
 @lru_cache(maxsize=32)
