@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
     assert not (sample.metal_mask & ~sample.body_mask).float().mean() > 0.01
     assert 0.0192 < float(sample.mu_water) < 0.0194
     assert sample.parameters["kind"] == "realistic"
+    assert (sample.parameters["source"], sample.parameters["metal_from"]) == ("raw", "scene")
     assert torch.equal(sample.fills["li"], linear_interpolation(sample.measured, sample.metal_trace))
 
 
@@ -102,6 +104,37 @@ def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> Non
     sample = simulator(anatomy, scanner=ideal, slices=1).case("train", 0)
     assert (sample.measured[sample.metal_trace] == 0).all()
     assert (sample.clean[sample.metal_trace] > 0).any()
+
+
+def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
+    anatomy: ProceduralSpine,
+) -> None:
+    plain, wide = Scanner(photons_per_ray=None), Scanner(photons_per_ray=None, slice_profile=[1, 1, 1])
+    sharp, soft = (simulator(anatomy, scanner=s).case("train", 0) for s in (plain, wide))
+    assert soft.measured.shape == sharp.measured.shape
+    mean = -torch.log(torch.exp(-sharp.clean).mean(0))
+    # The middle of three slices, averaged as intensities (before the precorrection, which is near linear).
+    off = ~soft.metal_trace[1] & ~sharp.metal_trace.any(0)
+    torch.testing.assert_close(soft.clean[1][off], mean[off], rtol=5e-3, atol=5e-3)
+    assert torch.equal(soft.tissue_labels, sharp.tissue_labels)
+    scene, edge = simulator(anatomy).scene("train", 0), simulator(anatomy, scanner=wide)
+    last = len(scene.anatomy.hu) - 2
+    at_end, _ = edge.scan(replace(scene, center_slice=last), [np.random.SeedSequence(n) for n in range(3)])
+    assert at_end.measured.shape == (3, 48, 93) and at_end.measured.isfinite().all()
+
+
+def test_shrunken_patients_are_the_same_patients_in_a_smaller_world(anatomy: ProceduralSpine) -> None:
+    mono = {"kvp": None, "photons_per_ray": None}
+    true, small = (simulator(anatomy, scanner=Scanner(**mono, shrink=f)) for f in (1.0, 2.5))
+    assert small.ray.grid.spacing_mm == pytest.approx(true.ray.grid.spacing_mm / 2.5)
+    assert small.ray.beam.det_spacing_mm == pytest.approx(true.ray.beam.det_spacing_mm / 2.5)
+    a, b = true.case("test", 0), small.case("test", 0)
+    # The log of a mean is not linear: bins on an edge differ a little.
+    torch.testing.assert_close(a.clean / 2.5, b.clean, rtol=2e-2, atol=5e-2)
+    assert float(a.clean.max() / b.clean.max()) == pytest.approx(2.5, rel=0.01)
+    assert (a.reference_hu - b.reference_hu).abs().mean() < 2.0
+    assert torch.equal(a.metal_mask, b.metal_mask)
+    assert (a.body_mask ^ b.body_mask).sum() < 0.01 * a.body_mask.sum()
 
 
 @pytest.mark.parametrize(
