@@ -269,7 +269,7 @@ def presets() -> Iterator[Row]:
             return
         quiet = preset(name, "abdomen", "medium", "scanner.photons_per_ray=null", "scanner.scatter_photons=0",
                        "scanner.saturation=null")  # fmt: skip
-        scan, _ = quiet.scan(scene, [np.random.SeedSequence(0)] * 3)
+        scan, _, _ = quiet.scan(scene, [np.random.SeedSequence(0)] * 3)
         off = (scan.measured - scan.ideal).abs()[~scan.metal_trace]
         yield Row("presets", f"{name}: largest change off the trace", float(off.max()))
         largest[name] = float(scan.ideal.max())

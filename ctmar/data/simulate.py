@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -105,25 +106,33 @@ class Simulator:
         require_cover(anatomy, self._lies_on, body, slices)
         return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
 
-    def scan(self, scene: Scene, noise: Sequence[np.random.SeedSequence]) -> tuple[Acquisition, SceneSlices]:
-        """What the scanner measures of a scene's slices, and those slices on the finer grid.
+    def scan(
+        self, scene: Scene, noise: Sequence[np.random.SeedSequence]
+    ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
+        """What the scanner measures of a scene's slices.
 
         Args:
             scene: The scene.
             noise: One seed a slice, 1 or 3 of them as configured.
+
+        Returns:
+            The scan; the slices on the finer grid; and the metal's share of each of its pixels as the slices
+            show it, their neighbours' metal included where the slice profile reaches it.
         """
         wide = scene.slices(self._with_margin(scene), self._lies_on)
         scan = self.scanner.acquire(wide.hu, wide.metal, self._fine, noise)
-        return scan, _inner(wide, self.scanner.margin_slices)
+        occupied = sum(wide.metal.values(), np.zeros_like(wide.hu))
+        metal = np.einsum("wp,pij->wij", self.scanner.sensitivity(len(noise)), occupied)
+        return scan, _inner(wide, self.scanner.margin_slices), metal
 
     def case(self, split: str, index: int) -> MARSample:
         """The sample of a case, without a batch axis."""
         scene = self.scene(split, index)
         noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
-        scan, cut = self.scan(scene, noise)
+        scan, cut, metal = self.scan(scene, noise)
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
-        metal_mask = self._coarse(sum(cut.metal.values(), np.zeros_like(cut.hu))) > LEAST_METAL
+        metal_mask = self._coarse(metal) > LEAST_METAL
         spacing_mm = self.ray.grid.spacing_mm * self.scanner.shrink
         body = torch.from_numpy(body_mask(reference_hu.numpy(), spacing_mm))
         if self.metal == "threshold":

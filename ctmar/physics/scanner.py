@@ -174,6 +174,13 @@ class Scanner:
         """Slices that :meth:`acquire` needs on either side of those it measures."""
         return len(self.slice_profile) // 2
 
+    def sensitivity(self, slices: int) -> NDArray[np.float32]:
+        """``(slice, plane)`` shares of the planes given to :meth:`acquire` that a slice shows."""
+        out = np.zeros((slices, slices + 2 * self.margin_slices), np.float32)
+        for n in range(slices):
+            out[n, n : n + len(self.slice_profile)] = self.slice_profile
+        return out
+
     def acquire(
         self,
         hu: NDArray[np.float32],
