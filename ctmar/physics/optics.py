@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +18,11 @@ from ctmar.physics.materials import Material, attenuation, named
 from ctmar.physics.projection import MetalPaths, metal_paths, tissue_paths
 from ctmar.physics.spectra import Spectrum
 from ctmar.physics.tissue import tissue_fractions
-from ctmar.physics.transmission import transmitted
+from ctmar.physics.transmission import TissueTable, transmitted
 
 TISSUES = ("water", "bone")
+TABLE_FROM = 500_000
+"""Sub-rays of a plane from which on a table pays, which takes about as many sums over energies to fill."""
 
 
 class Rays(NamedTuple):
@@ -107,7 +110,8 @@ class Optics:
         if self.bowtie is not None and rays.filter_mm is not None:
             paths = torch.cat([paths, rays.filter_mm[None].expand(1, *paths.shape[1:])])
             names.append(self.bowtie.material)
-        without = self.transmitted(names, paths)
+        tabled = len(names) == len(TISSUES) and paths[0].numel() >= TABLE_FROM
+        without = self._tissues(paths) if tabled else self.transmitted(names, paths)
         clean = self._seen(without, rays.kernel)
         found = metal_paths(tissue, metal, fine, self.metal_replaces_tissue)
         if found is None:
@@ -117,10 +121,19 @@ class Optics:
 
     def transmitted(self, names: Sequence[str], paths: Tensor) -> Tensor:
         """Mean and variance ``(2, ...)`` of a photon's signal behind ``(material, ...)`` paths in mm."""
+        return transmitted(paths, *self._spectral(names))
+
+    @cached_property
+    def _tissues(self) -> TissueTable:
+        """The tissues' transmission, tabled."""
+        return TissueTable(*self._spectral(TISSUES))
+
+    def _spectral(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """``(material, energy)`` attenuation, and the weights of a photon's mean signal and its variance."""
         energies = self.spectrum.energies_kev
         mu = np.stack([attenuation(named(name, self.materials), energies) for name in names])
         weights = np.stack([self.spectrum.weights, self.spectrum.variance_weights])
-        return transmitted(paths, torch.from_numpy(mu).float(), torch.from_numpy(weights).float())
+        return torch.from_numpy(mu).float(), torch.from_numpy(weights).float()
 
     def _behind_metal(self, without: Tensor, paths: Tensor, metal: MetalPaths, names: list[str]) -> Tensor:
         """The signal with metal: that without, but for the rays that meet some."""
