@@ -42,6 +42,9 @@ Method = Callable[[MARSample], Tensor]
 METRICS: tuple[str, ...] = (*IMAGE_METRICS, "rmse_sinogram_trace")
 """Every metric of the summary, in its order."""
 
+ORIGINS = ("source", "metal_from")
+"""What a case's parameters say of where its sinogram and its metal trace come from."""
+
 CLEAN = "clean"
 """Name of the row that reconstructs the clean sinogram itself: the noise floor, not a method."""
 
@@ -96,7 +99,8 @@ def evaluate(
 
     Returns:
         The summary, as in ``summary.json``: per method and metric ``mean``, ``std`` (of the cases,
-        not of the mean), ``median`` and ``n``, the number of cases it could be measured on.
+        not of the mean), ``median`` and ``n``, the number of cases it could be measured on; and what the
+        sinograms (``source``) and the metal trace (``metal_from``) were made from.
 
     Raises:
         CtmarError: For no case, a batch of several, or a completion of another shape or not finite.
@@ -106,18 +110,21 @@ def evaluate(
     results: list[CaseResult] = []
     pictures: list[tuple[MARSample, CaseResult]] = []
     report = _Progress(len(samples) if isinstance(samples, Sized) else None, progress)
+    origins: dict[str, set[str]] = {key: set() for key in ORIGINS}
     for sample in samples:
         result = evaluate_case(methods, sample, ray, filter)
         if len(pictures) < num_panels:
             pictures.append((sample.center(), result))
         results.append(CaseResult(result.case_id, result.rows, {}, {}))
+        for key, found in origins.items():
+            found.add(str(sample.parameters[0].get(key, "unknown")))
         report.step()
     if not results:
         raise CtmarError("evaluation needs at least one case, got none")
     rows = [row for result in results for row in result.rows]
     for sample, result in pictures:
         _draw(sample, result, Path(folder) / "panels")
-    summary = summarise(rows)
+    summary = summarise(rows) | {key: "+".join(sorted(found)) for key, found in origins.items()}
     _write(Path(folder) / "cases.csv", _as_csv(rows))
     _write(Path(folder) / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary

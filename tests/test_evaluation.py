@@ -237,6 +237,14 @@ def test_table_gives_ratios_to_uncorrected(tmp_path):
     assert "2 cases" in table[-1] and "off the trace 0" in table[-1]
 
 
+def test_report_says_what_sinogram_and_metal_were_made_from(tmp_path):
+    known = [{"source": "image", "metal_from": "threshold"}]
+    summary = run(tmp_path, [make_sample()._replace(parameters=known)])
+    assert (summary["source"], summary["metal_from"]) == ("image", "threshold")
+    assert format_table(summary).endswith("; image sinograms, metal from threshold")
+    assert "sinograms" not in format_table(run(tmp_path, [make_sample()]))
+
+
 def test_table_without_uncorrected_has_no_ratio(tmp_path):
     table = format_table(run(tmp_path, [make_sample()], {"li": METHODS["li"]})).splitlines()
     assert table[2].split()[5] == "-"

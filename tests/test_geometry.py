@@ -41,6 +41,19 @@ def test_detector_covers_the_diagonal_or_not() -> None:
     assert not ParallelBeam(360, 300, 1.4).covers(grid)
 
 
+def test_crop_is_where_its_pixels_were() -> None:
+    grid = ImageGrid((10, 8), 2.0, center_mm=(1.0, 0.0))
+    crop = grid.crop(slice(2, 5), slice(5, 7))
+    # Rows 2-4 of 10 have their middle 1.5 rows above the centre, columns 5, 6 of 8 two to its right.
+    assert crop.shape == (3, 2) and crop.center_mm == (1.0 + 4.0, 3.0)
+    assert grid.crop(slice(None), slice(None)) == grid
+    with pytest.raises(CtmarError, match="a crop needs rows and columns that hold pixels, got"):
+        grid.crop(slice(3, 3), slice(None))
+    with pytest.raises(CtmarError, match="center_mm must be two finite numbers"):
+        ImageGrid((4, 4), 1.0, center_mm=(0.0, float("nan")))
+    assert not ParallelBeam(4, 9, 1.0).covers(ImageGrid((3, 3), 1.0, center_mm=(4.0, 0.0)))
+
+
 def test_only_uniform_centred_views_wrap() -> None:
     assert ParallelBeam(8, 9, 1.0).wraps
     assert not ParallelBeam(8, 9, 1.0, det_offset_mm=0.25).wraps

@@ -35,7 +35,7 @@ def fingerprint(settings: dict[str, Any], files: Iterable[str | Path] = ()) -> s
     root = Path(ctmar.__file__).parent
     sources = [root / name for name in MODULES]
     for package in PACKAGES:
-        sources += sorted((root / package).rglob("*.py"))
+        sources += sorted(path for kind in ("*.py", "*.csv") for path in (root / package).rglob(kind))
     for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from ctmar.operators import RayTransform
-from ctmar.physics.scanner import Acquisition, dilated
+from ctmar.physics.detector import dilated
+from ctmar.physics.scanner import Acquisition
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, hu_to_mu, mu_to_hu
 
 
 def stored_image(sinogram: Tensor, ray: RayTransform, mu_water: float, filter: str) -> Tensor:
-    """The reconstruction in HU as a 12-bit scanner stores it, clipped to [-1024, 3071]."""
-    return mu_to_hu(ray.fbp(sinogram, filter), mu_water).clamp(STORED_MIN_HU, STORED_MAX_HU)
+    """The reconstruction as a 12-bit scanner stores it: whole HU, clipped to [-1024, 3071]."""
+    return mu_to_hu(ray.fbp(sinogram, filter), mu_water).round().clamp(STORED_MIN_HU, STORED_MAX_HU)
 
 
 def with_segmented_metal(

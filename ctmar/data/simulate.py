@@ -2,7 +2,9 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,8 @@ from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
 from ctmar.units import mu_to_hu
+
+T = TypeVar("T", ImageGrid, ParallelBeam, FanBeam)
 
 SOURCES = ("raw", "image")
 METAL_FROM = ("scene", "threshold")
@@ -93,15 +97,20 @@ class Simulator:
         self.seed, self.slices, self.source = seed, slices, source
         self.metal = "threshold" if source == "image" else metal
         self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
+        self._lies_on = grid.refine(scanner.oversampling)  # the patient; the rays may be in a smaller world
+        grid, beam = smaller(grid, scanner.shrink), smaller(beam, scanner.shrink)
         self.ray = RayTransform(grid, beam, backend)
-        self._lies_on = grid.refine(scanner.oversampling)
+        if isinstance(acquisition, HelicalScan):
+            acquisition = replace(acquisition, fan=smaller(acquisition.fan, scanner.shrink))
+        elif acquisition is not None:
+            acquisition = smaller(acquisition, scanner.shrink)
         self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
         anatomy, slices = self.anatomy.pick(split, index)
         body = _body(anatomy)
-        require_cover(anatomy, self.ray.grid, body, slices)
+        require_cover(anatomy, self._lies_on, body, slices)
         return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
 
     def scan(
@@ -139,7 +148,8 @@ class Simulator:
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
         metal_mask = self._coarse(metal) > LEAST_METAL
-        body = torch.from_numpy(body_mask(reference_hu.numpy(), self.ray.grid.spacing_mm))
+        spacing_mm = self.ray.grid.spacing_mm * self.scanner.shrink
+        body = torch.from_numpy(body_mask(reference_hu.numpy(), spacing_mm))
         if self.metal == "threshold":
             # True metal that the threshold misses is still no tissue: it leaves the scored body.
             body = body & ~metal_mask
@@ -156,7 +166,12 @@ class Simulator:
             tissue_labels=self._labels(cut),
             mu_water=torch.tensor(mu_water),
             case_id=f"{split}-{index:05d}",  # type: ignore[arg-type]
-            parameters={**scene.parameters, "body": scene.anatomy.name},  # type: ignore[arg-type]
+            parameters={  # type: ignore[arg-type]
+                **scene.parameters,
+                "body": scene.anatomy.name,
+                "source": self.source,
+                "metal_from": self.metal,
+            },
         )
 
     @property
@@ -199,6 +214,17 @@ class Simulator:
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
         """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
         return np.random.SeedSequence([self.seed, zlib.crc32(split.encode()), index], spawn_key=(stream,))
+
+
+def smaller(geometry: T, factor: float) -> T:
+    """A grid or beam whose every length is ``factor`` times smaller; the same counts and angles."""
+    if factor == 1.0:
+        return geometry
+    scaled: dict[str, Any] = {}
+    for name in (field.name for field in fields(geometry) if field.name.endswith("_mm")):
+        value = getattr(geometry, name)
+        scaled[name] = tuple(x / factor for x in value) if isinstance(value, tuple) else value / factor
+    return replace(geometry, **scaled)
 
 
 @lru_cache(maxsize=32)

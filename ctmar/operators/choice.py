@@ -32,6 +32,9 @@ CLASSES = {
 }
 """For each kind of beam the classes that project it; imported when first used."""
 
+OFF_CENTER = ("native", "torch", "triton")
+"""What projects parallel beams through a grid set off from the axis of rotation."""
+
 PREFERENCE = {"cpu": ("native", "torch"), "cuda": ("triton", "torch")}
 """What ``auto`` takes first on each kind of device; torch elsewhere."""
 
@@ -121,5 +124,10 @@ def _make(name: str, grid: ImageGrid, beam: Beam) -> Backend:
     if name not in classes:
         kind = type(beam).__name__
         raise CtmarError(f"projector of a {kind} must be auto or one of {', '.join(classes)}, got {name!r}")
+    if not grid.centered and (isinstance(beam, FanBeam) or name not in OFF_CENTER):
+        raise CtmarError(
+            "a grid off the axis of rotation needs a ParallelBeam and a projector of"
+            f" {', '.join(OFF_CENTER)}, got a {type(beam).__name__} and {name!r}"
+        )
     backend: Backend = pkgutil.resolve_name(classes[name])(grid, beam)
     return backend

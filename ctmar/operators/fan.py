@@ -29,12 +29,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam
-from ctmar.operators.filters import _window, filter_sinogram
+from ctmar.operators.filters import _window, filter_sinogram, padded_length
 
 
 def filter_fan_sinogram(sinogram: Tensor, fan: FanBeam, name: str = "ram-lak") -> Tensor:
@@ -67,7 +66,7 @@ def filter_fan_sinogram(sinogram: Tensor, fan: FanBeam, name: str = "ram-lak") -
 @lru_cache(maxsize=32)
 def _arc_response(name: str, bins: int, step_rad: float, radius_mm: float) -> tuple[int, NDArray]:
     """Padded length and response in 1/mm of the ramp times ``(γ / sin γ)²`` (Kak & Slaney 1988, §3.4.1)."""
-    length = next_fast_len(max(2 * bins - 1, 1), real=True)
+    length = padded_length(bins)
     n = np.arange(length)
     n = np.minimum(n, length - n)
     kernel = np.zeros(length)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from ctmar.geometry import FanBeam, ImageGrid
 from ctmar.operators.fan_rays import fan_rays, turn_weights
 from ctmar.operators.fan_symmetry import FanSymmetry
-from ctmar.operators.lane_backend import LaneBackend, LaneMaps, interleaved, over_lines
+from ctmar.operators.lane_backend import LaneBackend, Read, Route, zero_part
+from ctmar.operators.planes import Part
+from ctmar.operators.threads import over_lines
 
 TASK_LINES = 16
 TABLE_VIEWS = 64
@@ -35,15 +37,16 @@ class FanNative(LaneBackend):
 
     def __init__(self, grid: ImageGrid, fan: FanBeam) -> None:
         maps = _FanMaps(grid, fan, turn_weights(fan))
-        symmetry, base = None, None
+        folded = None
         if FanSymmetry.applies(grid, fan):
             symmetry = FanSymmetry(grid, fan)
             views = symmetry.fan.num_angles
             base = _FanMaps(grid, symmetry.fan, np.full(views, 2 * np.pi / fan.num_angles))
-        super().__init__(maps, grid.shape, fan.shape, symmetry, base)
+            folded = Route(base, symmetry.image, symmetry.sinogram)
+        super().__init__(maps, grid.shape, fan.shape, folded)
 
 
-class _FanMaps(LaneMaps):
+class _FanMaps:
     """The four maps of one geometry on interleaved slices.
 
     Args:
@@ -56,31 +59,35 @@ class _FanMaps(LaneMaps):
         self.grid, self.fan, self._weights = grid, fan, weights
         self._rays = fan_rays(grid, fan)
 
-    def _forward(self, image: NDArray, lanes: tuple) -> NDArray:
-        out = np.zeros((*self.fan.shape, len(lanes)), image.dtype)
-        turned = np.moveaxis(image[:, 1:-1].swapaxes(0, 1), -1, 0)
-        sources = {True: image, False: interleaved(list(turned), len(lanes), margin=True)}
+    def forward(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        sources = {walk_rows: read(margin=1, turned=not walk_rows) for walk_rows in (True, False)}
+        part = zero_part(self.fan.shape, lanes, sources[True].dtype, margin=0)
 
         def views(first: int, last: int) -> None:
             for walk_rows, source in sources.items():
-                _kernel("project")(out, source, *self._table(walk_rows, first, last), TASK_LINES, lanes)
+                _kernel("project")(
+                    part.array, source, *self._table(walk_rows, first, last), TASK_LINES, lanes
+                )
 
-        over_lines(len(out), TASK_LINES, views)
-        return out
+        over_lines(len(part.array), TASK_LINES, views)
+        return [part]
 
-    def _adjoint(self, sinogram: NDArray, lanes: tuple) -> NDArray:
-        (rows, columns), parts = self.grid.shape, []
-        for walk_rows, shape in ((True, (rows, columns + 2)), (False, (columns, rows + 2))):
-            out = np.zeros((*shape, len(lanes)), sinogram.dtype)
+    def adjoint(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        sinogram, parts = read(margin=0), []
+        for turned in (False, True):
+            shape = self.grid.shape[:: -1 if turned else 1]
+            part = zero_part(shape, lanes, sinogram.dtype, margin=1, turned=turned)
+            parts.append(part)
             for view in range(0, len(sinogram), TABLE_VIEWS):
-                table = self._table(walk_rows, view, min(view + TABLE_VIEWS, len(sinogram)))
+                table = self._table(not turned, view, min(view + TABLE_VIEWS, len(sinogram)))
 
-                def rows_of(first: int, last: int, out: NDArray = out, table: list = table) -> None:
+                def rows_of(first: int, last: int, out: NDArray = part.array, table: list = table) -> None:
                     _kernel("spread")(out, sinogram, *table, first, last, lanes)
 
-                over_lines(len(out), TASK_LINES, rows_of)
-            parts.append(out[:, 1:-1])
-        return parts[0] + parts[1].swapaxes(0, 1)
+                over_lines(len(part.array), TASK_LINES, rows_of)
+        return parts
 
     def _table(self, walk_rows: bool, first: int, last: int) -> list[NDArray]:
         """The rays of views [first, last) that walk rows, or columns: places, starts, steps and lengths."""
@@ -90,25 +97,31 @@ class _FanMaps(LaneMaps):
         count = _kernel("trace")(walk_rows, *geometry, first, last, *table)
         return [column[:count] for column in table]
 
-    def _backproject(self, sinogram: NDArray, lanes: tuple) -> NDArray:
-        out = np.zeros((*self.grid.shape, len(lanes)), sinogram.dtype)
-        source, shadows = sinogram, self._shadows()
+    def backproject(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        source, shadows = read(margin=1), self._shadows()
+        part = zero_part(self.grid.shape, lanes, source.dtype, margin=0)
         over_lines(
-            len(out),
+            len(part.array),
             TASK_LINES,
-            lambda first, last: _kernel("backproject")(out, source, *shadows, first, last, TASK_LINES, lanes),
+            lambda first, last: _kernel("backproject")(
+                part.array, source, *shadows, first, last, TASK_LINES, lanes
+            ),
         )
-        return out
+        return [part]
 
-    def _backproject_adjoint(self, image: NDArray, lanes: tuple) -> NDArray:
-        views, bins = self.fan.shape
-        out, shadows = np.zeros((views, bins + 2, len(lanes)), image.dtype), self._shadows()
+    def backproject_adjoint(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        image, shadows = read(margin=0), self._shadows()
+        part = zero_part(self.fan.shape, lanes, image.dtype, margin=1)
         over_lines(
-            len(out),
+            len(part.array),
             TASK_LINES,
-            lambda first, last: _kernel("backproject_adjoint")(out, image, *shadows, first, last, lanes),
+            lambda first, last: _kernel("backproject_adjoint")(
+                part.array, image, *shadows, first, last, lanes
+            ),
         )
-        return out[:, 1:-1]
+        return [part]
 
     def _shadows(self) -> tuple[Any, ...]:
         """What the pixel-driven kernels take of the geometry, in their order."""

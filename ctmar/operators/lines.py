@@ -41,19 +41,21 @@ def joseph_lines(grid: ImageGrid, beam: ParallelBeam) -> tuple[Lines, Lines]:
     rows, columns = grid.shape
     cos, sin = np.cos(beam.theta), np.sin(beam.theta)
     step = beam.det_spacing_mm / grid.spacing_mm
-    first = beam.det_offset_mm / grid.spacing_mm - (beam.det_count - 1) / 2 * step
+    first = (beam.det_offset_mm - _center_s(grid, cos, sin)) / grid.spacing_mm - (
+        beam.det_count - 1
+    ) / 2 * step
     middle_row, middle_column = (rows - 1) / 2, (columns - 1) / 2
     by_row = np.abs(cos) >= np.abs(sin)
 
     v = np.flatnonzero(by_row)
     c, s = cos[v], sin[v]
     walk_rows = Lines(
-        v, (first - middle_row * s) / c + middle_column, s / c, step / c, grid.spacing_mm / np.abs(c)
+        v, (first[v] - middle_row * s) / c + middle_column, s / c, step / c, grid.spacing_mm / np.abs(c)
     )
     v = np.flatnonzero(~by_row)
     c, s = cos[v], sin[v]
     walk_columns = Lines(
-        v, middle_row - (first + middle_column * c) / s, c / s, -step / s, grid.spacing_mm / np.abs(s)
+        v, middle_row - (first[v] + middle_column * c) / s, c / s, -step / s, grid.spacing_mm / np.abs(s)
     )
     return walk_rows, walk_columns
 
@@ -66,9 +68,15 @@ def pixel_lines(grid: ImageGrid, beam: ParallelBeam, weights: Floats) -> Lines:
     rows, columns = grid.shape
     cos, sin = np.cos(beam.theta), np.sin(beam.theta)
     ratio = grid.spacing_mm / beam.det_spacing_mm
-    centre = (beam.det_count - 1) / 2 - beam.det_offset_mm / beam.det_spacing_mm
+    centre = (beam.det_count - 1) / 2 - (beam.det_offset_mm - _center_s(grid, cos, sin)) / beam.det_spacing_mm
     offset = centre + ratio * ((rows - 1) / 2 * sin - (columns - 1) / 2 * cos)
     return Lines(np.arange(beam.num_angles), offset, -ratio * sin, ratio * cos, weights)
+
+
+def _center_s(grid: ImageGrid, cos: Floats, sin: Floats) -> Floats:
+    """Position s of the grid's centre in each view, mm."""
+    x, y = grid.center_mm
+    return x * cos + y * sin
 
 
 def view_weights(beam: ParallelBeam) -> Floats:

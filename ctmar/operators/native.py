@@ -8,28 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lane_backend import BLOCK_LINES, LaneBackend, LaneMaps, interleaved, over_lines
+from ctmar.operators.lane_backend import LaneBackend, Read, Route, zero_part
 from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
+from ctmar.operators.planes import Part
 from ctmar.operators.symmetry import Symmetry
+from ctmar.operators.threads import over_lines
 
-TASK_LINES = {"pull": 8, "push": 16}
-"""Outer lines of a task: few enough for the threads to end together, but a block for ``push``."""
+TASK_LINES = 16
+"""Outer lines of a task: what it reads stays in cache for all of them."""
 
 
 class NativeBackend(LaneBackend):
     """Joseph and pixel-driven maps of parallel beams and their exact transposes, compiled."""
 
     def __init__(self, grid: ImageGrid, beam: ParallelBeam) -> None:
-        symmetry, base = None, None
+        folded = None
         if Symmetry.applies(grid, beam):
             symmetry = Symmetry(grid, beam)
             weights = np.full(symmetry.beam.num_angles, np.pi / beam.num_angles)
             base = _ParallelMaps(grid, symmetry.beam, weights)
+            folded = Route(base, symmetry.image, symmetry.sinogram)
         maps = _ParallelMaps(grid, beam, view_weights(beam))
-        super().__init__(maps, grid.shape, beam.shape, symmetry, base)
+        super().__init__(maps, grid.shape, beam.shape, folded)
 
 
-class _ParallelMaps(LaneMaps):
+class _ParallelMaps:
     """The four maps of one geometry on interleaved slices.
 
     Args:
@@ -40,52 +43,67 @@ class _ParallelMaps(LaneMaps):
 
     def __init__(self, grid: ImageGrid, beam: ParallelBeam, weights: NDArray[np.float64]) -> None:
         self.grid, self.beam = grid, beam
-        self._by_row, self._by_column = joseph_lines(grid, beam)
+        self._joseph = dict(zip((False, True), joseph_lines(grid, beam), strict=True))
         self._pixels = pixel_lines(grid, beam, weights)
 
-    def _forward(self, image: NDArray, lanes: tuple) -> NDArray:
-        out = np.zeros((*self.beam.shape, len(lanes)), image.dtype)
-        if len(self._by_row.views) == len(out):
-            _run("pull", out, image, self._by_row, True, lanes)
-            return out
-        turned = interleaved(list(np.moveaxis(image[:, 1:-1].swapaxes(0, 1), -1, 0)), len(lanes), margin=True)
-        for lines, source in ((self._by_row, image), (self._by_column, turned)):
-            part = np.zeros((len(lines.views), *out.shape[1:]), image.dtype)
-            _run("pull", part, source, lines, True, lanes)
-            out[lines.views] = part
-        return out
+    def forward(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        from ctmar.operators.lanes import MARGIN
 
-    def _adjoint(self, sinogram: NDArray, lanes: tuple) -> NDArray:
-        rows, columns = self.grid.shape
-        parts = []
-        for lines, shape in ((self._by_row, (rows, columns)), (self._by_column, (columns, rows))):
+        part = None
+        for turned, lines in self._joseph.items():
             if len(lines.views):
-                part = np.zeros((shape[0], shape[1] + 2, len(lanes)), sinogram.dtype)
-                whole = len(lines.views) == len(sinogram)
-                _run("push", part, sinogram if whole else sinogram[lines.views], lines, False, lanes)
-                parts.append(part[:, 1:-1] if lines is self._by_row else part[:, 1:-1].swapaxes(0, 1))
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+                source = read(margin=MARGIN, turned=turned)
+                part = part or zero_part(self.beam.shape, lanes, source.dtype, margin=0)
+                _run("pull", part.array, source, lines, lines.weight, True, lanes)
+        assert part is not None, "a beam has views"
+        return [part]
 
-    def _backproject(self, sinogram: NDArray, lanes: tuple) -> NDArray:
-        out = np.zeros((*self.grid.shape, len(lanes)), sinogram.dtype)
-        _run("pull", out, sinogram, self._pixels, False, lanes)
-        return out
+    def adjoint(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        source, parts = read(margin=0), []
+        for turned, lines in self._joseph.items():
+            if len(lines.views):
+                shape = self.grid.shape[:: -1 if turned else 1]
+                parts.append(zero_part(shape, lanes, source.dtype, margin=1, turned=turned))
+                _run("push", parts[-1].array, source, lines, lines.weight, False, lanes)
+        return parts
 
-    def _backproject_adjoint(self, image: NDArray, lanes: tuple) -> NDArray:
-        views, bins = self.beam.shape
-        out = np.zeros((views, bins + 2, len(lanes)), image.dtype)
-        _run("push", out, image, self._pixels, True, lanes)
-        return out[:, 1:-1]
+    def backproject(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        from ctmar.operators.lanes import MARGIN
+
+        source, weights = read(margin=MARGIN), self._pixels.weight
+        # The kernel weighs what it writes: views that count alike need no pass of their own.
+        if np.ptp(weights) > 0:
+            source *= weights.astype(source.dtype)[:, None, None]
+            weights = np.ones(1)
+        part = zero_part(self.grid.shape, lanes, source.dtype, margin=0)
+        each = np.full(len(part.array), weights[0])
+        _run("pull", part.array, source, self._pixels, each, False, lanes)
+        return [part]
+
+    def backproject_adjoint(self, read: Read, lanes: tuple) -> list[Part]:
+        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        source = read(margin=0)
+        part = zero_part(self.beam.shape, lanes, source.dtype, margin=1)
+        _run("push", part.array, source, self._pixels, self._pixels.weight, True, lanes)
+        return [part]
 
 
-def _run(kernel: str, out: NDArray, source: NDArray, lines: Lines, by_view: bool, lanes: tuple) -> None:
+def _run(
+    kernel: str,
+    out: NDArray,
+    source: NDArray,
+    lines: Lines,
+    weight: NDArray[np.float64],
+    by_view: bool,
+    lanes: tuple,
+) -> None:
     """Runs a kernel over all outer lines of ``out``, in tasks over this process's threads."""
     from ctmar.operators import lanes as kernels  # numba takes a second to import
 
     apply = getattr(kernels, kernel)
-    table = (lines.offset, lines.per_line, lines.per_element, lines.weight)
-
-    def work(first: int, last: int) -> None:
-        apply(out, source, *table, by_view, first, last, BLOCK_LINES, lanes)
-
-    over_lines(len(out), TASK_LINES[kernel], work)
+    table = (lines.views, lines.offset, lines.per_line, lines.per_element, weight)
+    outer = len(lines.views) if by_view else len(out)
+    over_lines(outer, TASK_LINES, lambda first, last: apply(out, source, *table, by_view, first, last, lanes))

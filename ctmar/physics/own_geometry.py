@@ -7,6 +7,7 @@ bins and views are coarser than the scanner's, they are means over what falls in
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -21,7 +22,8 @@ from ctmar.operators import RayTransform
 from ctmar.operators.helical import METHODS, covering_helix, rebin_helical_to_parallel
 from ctmar.operators.helical_transform import HelicalTransform, covered_share
 from ctmar.operators.rebinning import rebin_fan_to_parallel
-from ctmar.physics.scanner import Acquisition, Scanner, dilated
+from ctmar.physics.detector import dilated
+from ctmar.physics.scanner import Acquisition, Scanner
 
 Images = NDArray[np.float32]
 Rebin = Callable[[Tensor, str], Tensor]
@@ -137,10 +139,11 @@ class _Circle:
         self._dense = dense_beam(beam, parallel) if isinstance(beam, FanBeam) else None
 
     def slices(self, center: int, wanted: Sequence[int], spacing_mm: float) -> tuple[int, ...]:
-        return tuple(wanted)
+        margin = self.scanner.margin_slices
+        return tuple(range(wanted[0] - margin, wanted[-1] + margin + 1))
 
     def sensitivity(self, center: int, wanted: Sequence[int], spacing_mm: float) -> Images:
-        return np.eye(len(wanted), dtype=np.float32)
+        return self.scanner.sensitivity(len(wanted))
 
     def acquire(
         self,
@@ -162,13 +165,15 @@ class _Circle:
 class _Helix:
     """All slices in one scan, as a part of one helix through the whole patient.
 
-    The scan is as long for one slice as for three, so that a slice is the same whether alone or not.
+    The scan is as long for one slice as for three, so that a slice is the same whether alone or not. The
+    collimated slice stands in for the scanner's slice profile.
     """
 
     def __init__(
         self, scanner: Scanner, grid: ImageGrid, scan: HelicalScan, parallel: ParallelBeam, backend: str
     ) -> None:
-        self.scanner, self._scan, self._backend = scanner, scan, backend
+        self.scanner, self._scan, self._backend = copy(scanner), scan, backend
+        self.scanner.slice_profile = (1.0,)
         self._grid = grid.refine(scanner.oversampling)
         self._dense = dense_beam(scan.fan, parallel, interlace=False)
 
@@ -243,7 +248,7 @@ def rebinned(scan: Acquisition, rebin: Rebin, scanner: Scanner) -> Acquisition:
     """
     measured, clean, ideal = rebin(torch.stack([scan.measured, scan.clean, scan.ideal]), "cubic")
     path = rebin(scan.metal_path_mm, "linear")
-    trace = dilated(path > scanner.trace_epsilon_mm)
+    trace = dilated(path > scanner.trace_epsilon_mm, scanner.trace_dilation)
     if not scanner.measures_metal:
         measured = torch.where(trace, 0.0, clean)
     return Acquisition(

@@ -36,11 +36,18 @@ def format_table(summary: Mapping[str, Any]) -> str:
     lines.insert(1, "-" * len(lines[0]))
     lines.append(
         f"{summary['num_cases']} cases; HU; mean ± SD over cases; ratio of means to uncorrected; "
-        f"largest change off the trace {summary['off_trace_max_abs_change']:g}"
+        f"largest change off the trace {summary['off_trace_max_abs_change']:g}" + _origin(summary)
     )
     if summary.get("cases_without_near_region"):
         lines.append("no pixel near metal in: " + ", ".join(summary["cases_without_near_region"]))
     return "\n".join(lines)
+
+
+def _origin(summary: Mapping[str, Any]) -> str:
+    """What the cases were made from, where the summary knows."""
+    if summary.get("source", "unknown") == "unknown":
+        return ""
+    return f"; {summary['source']} sinograms, metal from {summary['metal_from']}"
 
 
 def _show(value: float | None, style: str) -> str:

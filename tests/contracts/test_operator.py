@@ -16,6 +16,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
+from ctmar.operators.choice import OFF_CENTER
 from ctmar.operators.native import NativeBackend
 from tests.operators import fake_torch_radon
 
@@ -48,6 +49,7 @@ GEOMETRIES = {
     "odd": (ImageGrid((33, 33), 1.0), ParallelBeam(31, 48, 1.0)),
     "oblong, spaced": (ImageGrid((20, 37), 1.7), ParallelBeam(23, 51, 1.1)),
     "narrow, offset": (ImageGrid((28, 28), 0.5), ParallelBeam(16, 19, 0.8, det_offset_mm=0.2)),
+    "off the axis": (ImageGrid((24, 17), 0.9, center_mm=(3.1, -4.7)), ParallelBeam(20, 43, 1.0)),
     "few angles": (ImageGrid((16, 16), 1.0), ParallelBeam(3, 25, 1.0, angles=(0.3, 2.0, 5.1))),
 }
 BOUND = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -76,7 +78,8 @@ def over_geometries(names: tuple[str, ...], without: str = "") -> pytest.MarkDec
         for geometry, (grid, beam) in GEOMETRIES.items():
             radon = name == "torch_radon" or name.startswith("stand-in")
             odd = name == "stand-in v1" and any(n % 2 for n in grid.shape)
-            if not (radon and beam.det_offset_mm) and not odd and geometry != without:
+            off_center = not grid.centered and name not in OFF_CENTER
+            if not ((radon and beam.det_offset_mm) or odd or off_center) and geometry != without:
                 cases.append(pytest.param(name, geometry, id=f"{name}: {geometry}"))
     return pytest.mark.parametrize("backend, name", cases, indirect=["backend"])
 
@@ -153,8 +156,8 @@ def test_pixel_driven_pair_is_exact(backend: str, name: str) -> None:
 def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
     grid, beam = GEOMETRIES[name]
     folded, plain = NativeBackend(grid, beam), NativeBackend(grid, beam)
-    plain._symmetry = None
-    assert folded._symmetry is not None
+    plain._folded = None
+    assert folded._folded is not None
     from_image = what in ("forward", "backproject_adjoint")
     x = torch.randn(3, *(grid.shape if from_image else beam.shape), dtype=torch.float64)
     torch.testing.assert_close(getattr(folded, what)(x), getattr(plain, what)(x), rtol=1e-8, atol=1e-8)
@@ -162,7 +165,7 @@ def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
 
 @pytest.mark.parametrize("name", ["even", "oblong, spaced", "narrow, offset", "few angles"])
 def test_other_geometries_do_not_fold(name: str) -> None:
-    assert NativeBackend(*GEOMETRIES[name])._symmetry is None
+    assert NativeBackend(*GEOMETRIES[name])._folded is None
 
 
 @over(BACKENDS)
@@ -189,6 +192,21 @@ def test_two_by_two_by_hand(backend: str) -> None:
     p = RayTransform(ImageGrid((2, 2), 2.0), beam, backend).forward(image)
     # θ = 0: s = x, so bins are columns; θ = 90°: s = y (up), so bin 0 is the lowest row.
     assert p.tolist() == [[8.0, 12.0], [14.0, 6.0]]
+
+
+@over(tuple(name for name in EXACT if name in OFF_CENTER))
+def test_crop_projects_as_its_place_in_the_whole(backend: str) -> None:
+    grid, beam = ImageGrid((31, 26), 0.8), ParallelBeam(17, 60, 0.7, det_offset_mm=0.3)
+    rows, columns = slice(4, 15), slice(13, 22)
+    whole = torch.zeros(grid.shape, dtype=torch.float64)
+    whole[rows, columns] = torch.rand(11, 9, dtype=torch.float64)
+    crop = grid.crop(rows, columns)
+    ray, part = (RayTransform(g, beam, backend) for g in (grid, crop))
+    p = ray.forward(whole)
+    torch.testing.assert_close(part.forward(whole[rows, columns]), p, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(part.fbp(p), ray.fbp(p)[rows, columns], rtol=1e-9, atol=1e-9)
+    aside = RayTransform(ImageGrid(crop.shape, 0.8), beam, backend).forward(whole[rows, columns])
+    assert relative(aside, p) > 0.5
 
 
 @over(ODD_TOO)

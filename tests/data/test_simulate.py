@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
     assert not (sample.metal_mask & ~sample.body_mask).float().mean() > 0.01
     assert 0.0192 < float(sample.mu_water) < 0.0194
     assert sample.parameters["kind"] == "realistic"
+    assert (sample.parameters["source"], sample.parameters["metal_from"]) == ("raw", "scene")
     assert torch.equal(sample.fills["li"], linear_interpolation(sample.measured, sample.metal_trace))
 
 
@@ -141,6 +143,40 @@ def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> Non
     assert (sample.clean[sample.metal_trace] > 0).any()
 
 
+def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
+    anatomy: ProceduralSpine,
+) -> None:
+    plain, wide = Scanner(photons_per_ray=None), Scanner(photons_per_ray=None, slice_profile=[1, 1, 1])
+    sharp, soft = (simulator(anatomy, scanner=s).case("train", 0) for s in (plain, wide))
+    assert soft.measured.shape == sharp.measured.shape
+    mean = -torch.log(torch.exp(-sharp.clean).mean(0))
+    # The middle of three slices, averaged as intensities (before the precorrection, which is near linear).
+    off = ~soft.metal_trace[1] & ~sharp.metal_trace.any(0)
+    torch.testing.assert_close(soft.clean[1][off], mean[off], rtol=5e-3, atol=5e-3)
+    assert torch.equal(soft.tissue_labels, sharp.tissue_labels)
+    # Each slice shows its neighbours' metal too, so that none of it is scored as tissue.
+    assert not (sharp.metal_mask.any(0) & ~soft.metal_mask[1]).sum() > 0.35 * sharp.metal_mask.any(0).sum()
+    assert soft.metal_mask[1].sum() > sharp.metal_mask[1].sum()
+    scene, edge = simulator(anatomy).scene("train", 0), simulator(anatomy, scanner=wide)
+    last = len(scene.anatomy.hu) - 2
+    at_end, _, _ = edge.scan(replace(scene, center_slice=last), [np.random.SeedSequence(n) for n in range(3)])
+    assert at_end.measured.shape == (3, 48, 93) and at_end.measured.isfinite().all()
+
+
+def test_shrunken_patients_are_the_same_patients_in_a_smaller_world(anatomy: ProceduralSpine) -> None:
+    mono = {"kvp": None, "photons_per_ray": None}
+    true, small = (simulator(anatomy, scanner=Scanner(**mono, shrink=f)) for f in (1.0, 2.5))
+    assert small.ray.grid.spacing_mm == pytest.approx(true.ray.grid.spacing_mm / 2.5)
+    assert small.ray.beam.det_spacing_mm == pytest.approx(true.ray.beam.det_spacing_mm / 2.5)
+    a, b = true.case("test", 0), small.case("test", 0)
+    # The log of a mean is not linear: bins on an edge differ a little.
+    torch.testing.assert_close(a.clean / 2.5, b.clean, rtol=2e-2, atol=5e-2)
+    assert float(a.clean.max() / b.clean.max()) == pytest.approx(2.5, rel=0.01)
+    assert (a.reference_hu - b.reference_hu).abs().mean() < 2.0
+    assert torch.equal(a.metal_mask, b.metal_mask)
+    assert (a.body_mask ^ b.body_mask).sum() < 0.01 * a.body_mask.sum()
+
+
 @pytest.mark.parametrize(
     "changes,message",
     [
@@ -215,3 +251,19 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     shuffle.set_epoch(0)
     assert list(shuffle) == first != second and sorted(second) == list(range(20))
     assert list(EpochShuffle(20, seed=5)) != first
+
+
+@pytest.mark.parametrize("acquisition", [FAN, HELIX], ids=["fan", "helix"])
+def test_own_geometries_shrink_and_take_in_neighbours_like_any_other(
+    anatomy: ProceduralSpine, acquisition: FanBeam | HelicalScan
+) -> None:
+    mono = {"kvp": None, "photons_per_ray": None}
+    small = simulator(anatomy, acquisition=acquisition, scanner=Scanner(**mono, shrink=2.5)).case("test", 0)
+    true = simulator(anatomy, acquisition=acquisition, scanner=Scanner(**mono)).case("test", 0)
+    torch.testing.assert_close(true.clean / 2.5, small.clean, rtol=2e-2, atol=5e-2)
+    wide = Scanner(**mono, slice_profile=[1, 2, 1])
+    three = simulator(anatomy, acquisition=acquisition, scanner=wide).case("test", 0)
+    one = simulator(anatomy, acquisition=acquisition, scanner=wide, slices=1).case("test", 0)
+    assert equal(three.center(), one)
+    # A helix's collimation is its profile.
+    assert torch.equal(three.clean, true.clean) == isinstance(acquisition, HelicalScan)

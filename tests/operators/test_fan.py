@@ -118,8 +118,8 @@ def test_compiled_and_plain_maps_agree(name: str, what: str, monkeypatch: pytest
 def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
     grid, fan = GEOMETRIES[name]
     folded, plain = FanNative(grid, fan), FanNative(grid, fan)
-    assert folded._symmetry is not None
-    plain._symmetry = None
+    assert folded._folded is not None
+    plain._folded = None
     x = torch.randn(
         3, *(grid.shape if what in ("forward", "backproject_adjoint") else fan.shape), dtype=torch.float64
     )
@@ -128,9 +128,9 @@ def test_folding_onto_symmetries_changes_nothing(name: str, what: str) -> None:
 
 def test_other_geometries_do_not_fold() -> None:
     grid, fan = GEOMETRIES["symmetric"]
-    assert FanNative(grid, replace(fan, det_offset_mm=0.1))._symmetry is None
-    assert FanNative(grid, replace(fan, num_angles=30, angles=None))._symmetry is None
-    assert FanNative(ImageGrid((24, 23), 1.0), fan)._symmetry is None
+    assert FanNative(grid, replace(fan, det_offset_mm=0.1))._folded is None
+    assert FanNative(grid, replace(fan, num_angles=30, angles=None))._folded is None
+    assert FanNative(ImageGrid((24, 23), 1.0), fan)._folded is None
 
 
 @MAPS

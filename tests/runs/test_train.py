@@ -57,6 +57,9 @@ def test_every_variant_runs_to_its_report(tiny, tmp_path: Path, overrides: list[
     trained = "model=li" not in overrides
     assert summary["schema"] == 1 and summary["num_cases"] == 2
     assert summary["off_trace_max_abs_change"] == 0.0
+    image, threshold = "data.source=image" in overrides, "data.metal=threshold" in overrides
+    assert summary["source"] == ("image" if image else "raw")
+    assert summary["metal_from"] == ("threshold" if image or threshold else "scene")
     assert ("model" in summary["methods"]) == trained
     assert {"uncorrected", "li", "nmar"} <= set(summary["methods"])
     assert all(math.isfinite(value) for name, value in metrics.items() if "psnr" not in name)

@@ -1,10 +1,8 @@
 """The ASTRA toolbox (GPL-3, https://astra-toolbox.com): an optional extra, never imported on its own."""
 
 import weakref
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
@@ -50,10 +48,10 @@ class AstraBackend(Adapter):
         projector = self._handle(str(x.device)).id
         source = x.detach().to(torch.float32).contiguous()
         out = torch.zeros((len(x), *shape), dtype=torch.float32, device=x.device)
-        apply = _slice_map(import_astra(), kind, x.device.type)
+        apply = getattr(import_astra().projector, f"direct_{kind}")
 
         def one(n: int) -> None:
-            apply(projector, source[n], out[n])
+            apply(projector, source[n], out=out[n])
 
         if x.is_cuda:
             torch.cuda.synchronize(x.device)
@@ -96,7 +94,8 @@ def import_astra() -> ModuleType:
     """The module.
 
     Raises:
-        CtmarError: If it is not installed or cannot load its CUDA runtime.
+        CtmarError: If it is not installed, cannot load its CUDA runtime, or is older than 2.5, which brought
+            the calls on tensors (before them only linked arrays, whose deletion from two threads deadlocks).
     """
     try:
         import astra
@@ -108,30 +107,7 @@ def import_astra() -> ModuleType:
         raise CtmarError(
             f"projector astra needs the CUDA runtime even without a GPU ({error}): pip install 'ctmar[astra]'"
         ) from error
+    if not hasattr(astra.projector, "direct_FP"):
+        raise CtmarError(f"projector astra needs ASTRA 2.5 or newer, got {astra.__version__}")
     module: ModuleType = astra
     return module
-
-
-def _slice_map(astra: ModuleType, kind: str, device: str) -> Callable[[int, Tensor, Tensor], Any]:
-    """Projects one contiguous float32 slice into another: through DLPack, or as before ASTRA 2.5."""
-    direct = getattr(astra.projector, f"direct_{kind}", None)
-    if direct is not None:
-        return lambda projector, source, out: direct(projector, source, out=out)
-    if device != "cpu":
-        raise CtmarError(f"projector astra needs ASTRA 2.5 for CUDA tensors, got {astra.__version__}")
-    return lambda projector, source, out: _run_algorithm(astra, kind, projector, source, out)
-
-
-def _run_algorithm(astra: ModuleType, kind: str, projector: int, source: Tensor, out: Tensor) -> None:
-    volume, sinogram = (source, out) if kind == "FP" else (out, source)
-    volume_id = astra.data2d.link("-vol", astra.projector.volume_geometry(projector), volume.numpy())
-    sinogram_id = astra.data2d.link("-sino", astra.projector.projection_geometry(projector), sinogram.numpy())
-    config = astra.astra_dict(kind)
-    config["ProjectorId"], config["ProjectionDataId"] = projector, sinogram_id
-    config["VolumeDataId" if kind == "FP" else "ReconstructionDataId"] = volume_id
-    algorithm = astra.algorithm.create(config)
-    try:
-        astra.algorithm.run(algorithm)
-    finally:
-        astra.algorithm.delete(algorithm)
-        astra.data2d.delete([volume_id, sinogram_id])
