@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ __all__ = [
     "CLEAN",
     "METRICS",
     "CaseResult",
+    "ImageMethod",
     "Method",
     "evaluate",
     "evaluate_case",
@@ -38,6 +39,16 @@ __all__ = [
 
 Method = Callable[[MARSample], Tensor]
 """Takes a batch of one case; returns the completed sinogram in the shape of ``measured``."""
+
+
+@runtime_checkable
+class ImageMethod(Protocol):
+    """A method whose result is an image; that it may be callable too gives it a sinogram to score."""
+
+    def image_hu(self, sample: MARSample) -> Tensor:
+        """The centre slice's corrected image in HU, ``(1, 1, row, column)``."""
+        ...
+
 
 METRICS: tuple[str, ...] = (*IMAGE_METRICS, "rmse_sinogram_trace")
 """Every metric of the summary, in its order."""
@@ -57,7 +68,8 @@ class CaseResult:
         case_id: The case's name.
         rows: The case's rows of ``cases.csv``, one a method, ``clean`` last.
         images_hu: The centre slice by method, HU, ``(row, column)``.
-        completed: The centre slice's completed sinograms by method, ``(angle, detector)``.
+        completed: The centre slice's completed sinograms by method, ``(angle, detector)``; methods of
+            images alone have none.
     """
 
     case_id: str
@@ -71,7 +83,7 @@ class CaseResult:
 
 
 def evaluate(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | ImageMethod],
     samples: Iterable[MARSample],
     ray: RayTransform,
     folder: Path,
@@ -125,20 +137,21 @@ def evaluate(
 
 @torch.no_grad()
 def evaluate_case(
-    methods: Mapping[str, Method], sample: MARSample, ray: RayTransform, filter: str = "ram-lak"
+    methods: Mapping[str, Method | ImageMethod], sample: MARSample, ray: RayTransform, filter: str = "ram-lak"
 ) -> CaseResult:
     """Completes, reconstructs (all methods in one call) and scores one case; see :func:`evaluate`."""
     if sample.measured.shape[0] != 1 or len(sample.case_id) != 1:
         raise CtmarError(f"samples must be batches of one case, got {sample.measured.shape[0]}")
-    completed = {name: _complete(name, method, sample) for name, method in methods.items()}
+    completed = {
+        name: _complete(name, method, sample) for name, method in methods.items() if callable(method)
+    }
     completed[CLEAN] = sample.clean
     middle, center = sample.measured.shape[1] // 2, sample.center()
-    sinograms = torch.cat([sinogram[:, middle : middle + 1] for sinogram in completed.values()])
-    images_hu = mu_to_hu(ray.fbp(sinograms, filter=filter), float(sample.mu_water[0]))
+    sinograms = {name: sinogram[:, middle : middle + 1] for name, sinogram in completed.items()}
+    images = _images(methods, sample, sinograms, ray, filter)
     spacing_mm = ray.grid.spacing_mm
     masks = center.metal_mask, center.body_mask
-    scores = image_metrics(images_hu, center.reference_hu, *masks, spacing_mm)
-    scores["rmse_sinogram_trace"] = rmse(sinograms, center.clean, center.metal_trace)
+    scores = image_metrics(torch.cat(list(images.values())), center.reference_hu, *masks, spacing_mm)
     near_pixels = int(near_metal_mask(center.body_mask, center.metal_mask, spacing_mm).sum())
     facts = {
         "near_pixels": near_pixels,
@@ -147,17 +160,55 @@ def evaluate_case(
     }
     rows = [
         {"case_id": sample.case_id[0], "method": name}
-        | {metric: float(scores[metric][index, 0]) for metric in METRICS}
-        | {"off_trace_max_abs_change": off_trace_change(sinogram, sample)}
+        | {metric: float(figures[index, 0]) for metric, figures in scores.items()}
+        | _sinogram_scores(name, completed, sinograms, sample)
         | facts
-        for index, (name, sinogram) in enumerate(completed.items())
+        for index, name in enumerate(images)
     ]
     return CaseResult(
         sample.case_id[0],
         rows,
-        {name: images_hu[index, 0] for index, name in enumerate(completed)},
-        {name: sinograms[index, 0] for index, name in enumerate(completed)},
+        {name: image[0, 0] for name, image in images.items()},
+        {name: sinogram[0, 0] for name, sinogram in sinograms.items()},
     )
+
+
+def _images(
+    methods: Mapping[str, Method | ImageMethod],
+    sample: MARSample,
+    sinograms: Mapping[str, Tensor],
+    ray: RayTransform,
+    filter: str,
+) -> dict[str, Tensor]:
+    """The centre slice by method, ``clean`` last: its own image, or the FBP of its sinogram."""
+    stack = ray.fbp(torch.cat(list(sinograms.values())), filter=filter)
+    found = dict(zip(sinograms, mu_to_hu(stack, float(sample.mu_water[0])).split(1), strict=True))
+    expected = tuple(sample.center().reference_hu.shape)
+    for name, method in methods.items():
+        if not isinstance(method, ImageMethod):
+            continue
+        image = method.image_hu(sample)
+        if tuple(image.shape) != expected or not bool(torch.isfinite(image).all()):
+            raise CtmarError(
+                f"method {name!r} must return a finite image of shape {expected}, "
+                f"got {tuple(image.shape)} in {sample.case_id[0]}"
+            )
+        found[name] = image.to(stack)
+    return {name: found[name] for name in (*methods, CLEAN)}
+
+
+def _sinogram_scores(
+    name: str, completed: Mapping[str, Tensor], sinograms: Mapping[str, Tensor], sample: MARSample
+) -> dict[str, float]:
+    """RMSE on the trace and the change off it; NaN for a method of images alone."""
+    if name not in completed:
+        return {"rmse_sinogram_trace": math.nan, "off_trace_max_abs_change": math.nan}
+    center = sample.center()
+    error = rmse(sinograms[name], center.clean, center.metal_trace)
+    return {
+        "rmse_sinogram_trace": float(error[0, 0]),
+        "off_trace_max_abs_change": off_trace_change(completed[name], sample),
+    }
 
 
 def _complete(name: str, method: Method, sample: MARSample) -> Tensor:
@@ -213,7 +264,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
     by_method = {name: [row for row in rows if row["method"] == name] for name in names}
-    scored = [row["off_trace_max_abs_change"] for row in rows if row["method"] != CLEAN]
+    changes = [row["off_trace_max_abs_change"] for row in rows if row["method"] != CLEAN]
+    scored = [change for change in changes if not math.isnan(change)]
     without = [row["case_id"] for row in by_method[names[0]] if row["near_pixels"] == 0]
     return {
         "schema": 1,
