@@ -71,12 +71,8 @@ def evaluate_case(
     """Completes, reconstructs (all methods in one call) and scores one case; see :func:`evaluate`."""
     if sample.measured.shape[0] != 1 or len(sample.case_id) != 1:
         raise CtmarError(f"samples must be batches of one case, got {sample.measured.shape[0]}")
-    completed = {
-        name: _complete(name, method, sample) for name, method in methods.items() if callable(method)
-    }
-    completed[CLEAN] = sample.clean
-    middle, center = sample.measured.shape[1] // 2, sample.center()
-    sinograms = {name: sinogram[:, middle : middle + 1] for name, sinogram in completed.items()}
+    completed = _completions(methods, sample)
+    center, sinograms = sample.center(), _centers(completed)
     images, uncorrected_hu = _images(methods, sample, sinograms, ray, filter)
     scores, facts = _score_images(methods, images, uncorrected_hu, center, ray.grid.spacing_mm)
     rows = [
@@ -93,6 +89,24 @@ def evaluate_case(
         {name: image[0, 0] for name, image in images.items()},
         {name: sinogram[0, 0] for name, sinogram in sinograms.items()},
     )
+
+
+def center_images(
+    methods: Mapping[str, Method | ImageMethod], sample: MARSample, ray: RayTransform, filter: str = "ram-lak"
+) -> dict[str, Tensor]:
+    """The centre slice in HU by method, ``clean`` last, each ``(1, 1, row, column)``; nothing is scored."""
+    return _images(methods, sample, _centers(_completions(methods, sample)), ray, filter)[0]
+
+
+def _completions(methods: Mapping[str, Method | ImageMethod], sample: MARSample) -> dict[str, Tensor]:
+    """All slices completed by every method that completes sinograms, and the clean ones."""
+    found = {name: _complete(name, method, sample) for name, method in methods.items() if callable(method)}
+    return found | {CLEAN: sample.clean}
+
+
+def _centers(completed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The centre slices, ``(1, 1, angle, detector)``."""
+    return {name: p[:, p.shape[1] // 2 : p.shape[1] // 2 + 1] for name, p in completed.items()}
 
 
 def _score_images(
