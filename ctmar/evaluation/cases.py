@@ -141,6 +141,7 @@ def _score_images(
         "materials": "+".join(sorted(find_materials(center.parameters[0]))),
         "kind": str(center.parameters[0].get("kind", "")),
         "body": str(center.parameters[0].get("body", "")),
+        "part": str(center.parameters[0].get("part", "")),
     }
     return scores, facts
 

@@ -17,7 +17,7 @@ BASELINES = ("uncorrected", "li", "nmar")
 COMPARED = ("rmse_hu_near", "rmse_hu_body", SCORE)
 """Metrics of which differences and groups are given."""
 
-GROUPS = ("metal_size", "materials", "kind", "body")
+GROUPS = ("part", "metal_size", "materials", "kind")
 """Facts of a case by which the metrics in :data:`COMPARED` are told apart."""
 
 NO_METHOD = "clean"

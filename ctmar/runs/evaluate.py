@@ -13,9 +13,10 @@ from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation import ImageMethod, Method, evaluate, format_table
+from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
-from ctmar.runs.build import build_data, build_model, output_dir, set_threads
+from ctmar.runs.build import build_data, build_model, output_dir, plain, set_threads
 from ctmar.sample import MARSample
 
 RUN_KEYS = (
@@ -73,6 +74,8 @@ def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, fold
         folder / "evaluation",
         filter=cfg.projector.filter,
         num_panels=cfg.evaluation.num_panels,
+        lesions=LesionStudy(data.simulator.ray, cfg.projector.filter) if cfg.evaluation.lesions else None,
+        config=plain(cfg),
     )
     print(format_table(summary), flush=True)
     return summary
