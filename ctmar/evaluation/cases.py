@@ -100,6 +100,9 @@ def center_images(
 
 def _completions(methods: Mapping[str, Method | ImageMethod], sample: MARSample) -> dict[str, Tensor]:
     """All slices completed by every method that completes sinograms, and the clean ones."""
+    for name, method in methods.items():
+        if not callable(method) and not isinstance(method, ImageMethod):
+            raise CtmarError(f"method {name!r} must be a function or have image_hu, got {method!r}")
     found = {name: _complete(name, method, sample) for name, method in methods.items() if callable(method)}
     return found | {CLEAN: sample.clean}
 

@@ -20,6 +20,7 @@ from ctmar.report.table import TABLE_COLUMNS, benchmark_text
 from ctmar.units import WINDOWS_HU
 
 DIFFERENCE_HU = 200.0
+PAGE_DPI = 84
 PRESETS = (*WINDOWS_HU, "difference")
 PACKAGES = ("torch", "numpy", "scipy", "monai", "pytorch-lightning", "numba")
 
@@ -155,9 +156,8 @@ def case_figure(shown: Shown) -> str:
     images = {name: plane(name, image) for name, image in result.images_hu.items()}
     masks = [plane("mask", m[0, 0]).astype(bool) for m in (sample.metal_mask, sample.body_mask)]
     reference = plane("reference_hu", sample.reference_hu[0, 0])
-    titles = {
-        name: f"{name}\n{rmse:.0f} HU" for name, rmse in result.near_rmse().items() if np.isfinite(rmse)
-    }
+    near = {name: rmse for name, rmse in result.near_rmse().items() if np.isfinite(rmse)}
+    titles = {name: f"{name} {rmse:.0f} HU" for name, rmse in near.items()}
     tags = []
     for preset in PRESETS:
         strip = strip_figure(images, reference, masks[0], masks[1], preset, titles)
@@ -200,7 +200,10 @@ def strip_figure(
 def image_tag(figure: Figure, alt: str, attributes: str = "") -> str:
     """The figure as an image inside the page."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", facecolor=figure.get_facecolor())
+    figure.set_dpi(PAGE_DPI)  # before the layout, or titles are cut
+    figure.savefig(
+        stream, format="png", pad_inches=0.05, bbox_inches="tight", facecolor=figure.get_facecolor()
+    )
     data = base64.b64encode(stream.getvalue()).decode()
     return f'<img {attributes} alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 

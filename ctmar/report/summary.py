@@ -10,6 +10,7 @@ import numpy as np
 
 from ctmar.metrics import CASE_METRICS, paired_bootstrap
 from ctmar.metrics.aapm import SCORE, anchors, score
+from ctmar.metrics.statistics import SIZE_GROUPS_MM2
 
 BASELINES = ("uncorrected", "li", "nmar")
 """Methods that every other is compared with, case by case, where they took part."""
@@ -77,7 +78,8 @@ def _differences(by_method: dict[str, list[Row]]) -> dict[str, dict[str, Any]]:
 
 
 def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, Any]:
-    """The compared metrics by group and method, groups in the order of their first case's name."""
+    """The compared metrics by group and method, groups by name, sizes by size."""
+    order = {name: n for n, name in enumerate(SIZE_GROUPS_MM2)}
     parts: dict[str, list[Row]] = {}
     for row in rows:
         parts.setdefault(str(row.get(fact, "")), []).append(row)
@@ -86,7 +88,7 @@ def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, A
             name: {m: _spread([row[m] for row in parts[group] if row["method"] == name]) for m in COMPARED}
             for name in names
         }
-        for group in sorted(parts)
+        for group in sorted(parts, key=lambda name: (order.get(name, 0), name))
         if group
     }
 

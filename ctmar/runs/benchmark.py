@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+from ctmar.callbacks.wandb_report import log_report
 from ctmar.errors import CtmarError
 from ctmar.evaluation import ImageMethod, Method, evaluate
 from ctmar.evaluation.lesions import LesionStudy
@@ -27,7 +29,11 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         cases = {str(name): int(part.cases) for name, part in cfg.benchmark.parts.items()}
         print(f"cases frozen in {TestSet(cfg, 1, None, frozen=False).freeze(cases)}")
         return
-    summary = benchmark(cfg, output_dir(cfg))
+    folder = output_dir(cfg)
+    summary = benchmark(cfg, folder)
+    if "wandb" in (cfg.logger or {}):
+        log_report([make(cfg.logger.wandb)], folder / "evaluation")
+        finish_wandb()
     print(benchmark_text(summary), flush=True)
 
 
@@ -52,8 +58,8 @@ def benchmark(
         model.check_beam(cases.ray.beam)
     methods: dict[str, Method | ImageMethod] = {name: as_method(model) for name, model in models.items()}
     sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
-    methods |= {str(name): find_function(dotted, cases.ray) for name, dotted in cfg.methods.items()}
-    methods |= {str(name): ImageFolder(path) for name, path in cfg.images.items()}
+    methods |= {str(name): find_function(dotted, cases.ray) for name, dotted in (cfg.methods or {}).items()}
+    methods |= {str(name): ImageFolder(path) for name, path in (cfg.images or {}).items()}
     methods |= dict(extra or {})
     if not methods:
         raise CtmarError("benchmark needs at least one of models, checkpoints, methods, images, got none")
@@ -90,7 +96,7 @@ def find_models(cfg: DictConfig) -> dict[str, Completion]:
         else:
             known = ", ".join(map(str, cfg.catalogue))
             raise CtmarError(f"models must be of {known}, or paths of checkpoints (*.ckpt), got {entry!r}")
-    return found | {str(name): from_checkpoint(path) for name, path in cfg.checkpoints.items()}
+    return found | {str(name): from_checkpoint(path) for name, path in (cfg.checkpoints or {}).items()}
 
 
 def from_checkpoint(path: str) -> Completion:

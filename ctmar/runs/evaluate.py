@@ -9,14 +9,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
+from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+from ctmar.callbacks.wandb_report import log_report
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation import ImageMethod, Method, evaluate, format_table
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
-from ctmar.runs.build import build_data, build_model, output_dir, plain, set_threads
+from ctmar.runs.build import build_data, build_model, make, output_dir, plain, set_threads
 from ctmar.sample import MARSample
 
 RUN_KEYS = (
@@ -47,7 +49,11 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     set_threads(cfg)
     data = build_data(cfg, model.slices or 1)
     data.prepare("test")
-    evaluate_model(cfg, model, data, output_dir(cfg))
+    folder = output_dir(cfg)
+    evaluate_model(cfg, model, data, folder)
+    if "wandb" in (cfg.logger or {}):
+        log_report([make(cfg.logger.wandb)], folder / "evaluation")
+        finish_wandb()
 
 
 def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, folder: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ METHODS = {"uncorrected": lambda s: s.measured, "li": lambda s: s.fills["li"], "
 
 
 def read_rows(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def run(tmp_path, samples, methods=METHODS, **options):

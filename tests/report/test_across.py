@@ -20,10 +20,10 @@ def sweep(tmp_path_factory):
             "model": lambda s, e=error: s.clean + e * s.metal_trace,
         }
         config = {"model": {"lambda_l2": weight, "channels": [8]}, "paths": {"out": n}, "seed": 0}
-        samples = [make_sample(i) for i in range(3)]
+        samples = [make_sample(i) for i in range(2)]
         run = folder / str(n)
         evaluate(
-            methods, samples, IdentityRay(), run / "evaluation", num_panels=2, progress=False, config=config
+            methods, samples, IdentityRay(), run / "evaluation", num_panels=1, progress=False, config=config
         )
         (run / "csv").mkdir()
         (run / "csv" / "metrics.csv").write_text("epoch,val/loss\n0,1.0\n1,\n1,0.5\n", encoding="utf-8")
@@ -39,8 +39,8 @@ def test_a_sweep_is_sorted_by_lambda_and_named_by_what_differs(sweep) -> None:
 def test_differences_are_paired_by_case(sweep) -> None:
     table = comparison_table(ordered(find_runs([sweep])), "model", ["rmse_sinogram_trace"])
     assert table[0] == ["run", "rmse_sinogram_trace", "95 % interval", "to the first, paired"]
-    assert table[1][1:] == ["0.3 (3)", "0.3 to 0.3", ""]
-    assert table[3][1] == "0.1 (3)" and table[3][3] == "-0.2 [-0.2, -0.2]"
+    assert table[1][1:] == ["0.3 (2)", "0.3 to 0.3", ""]
+    assert table[3][1] == "0.1 (2)" and table[3][3] == "-0.2 [-0.2, -0.2]"
 
 
 def test_the_contact_sheet_shows_the_same_cases_for_every_run(sweep) -> None:
@@ -48,7 +48,7 @@ def test_the_contact_sheet_shows_the_same_cases_for_every_run(sweep) -> None:
     figure = contact_sheet(runs, "model", "soft")
     titles = [ax.get_title() for ax in figure.axes[:5]]
     assert titles == ["reference", "uncorrected", "λ=1.0", "λ=10.0", "λ=100.0"]
-    assert [ax.get_ylabel() for ax in figure.axes[::5]] == ["test-0", "test-1"]
+    assert [ax.get_ylabel() for ax in figure.axes[::5]] == ["test-0"]
     # On the trace the model of λ = 1 is 300 HU too bright.
     shown = [ax.images[0].get_array() for ax in figure.axes[:5]]
     assert shown[2].max() == pytest.approx(300, abs=1) and shown[4].max() == pytest.approx(100, abs=1)

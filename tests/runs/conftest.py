@@ -18,6 +18,7 @@ TINY = [
     "extras.progress_bar=false",
     "trainer.max_epochs=2",
     "evaluation.num_panels=1",
+    "evaluation.lesions=false",
 ]
 CLASSICAL = ("uncorrected", "li", "nmar", "fsnmar", "mbhc", "tv")
 SMALL_NETWORK = ["model.channels=[8,16]", "model.wrap_views=8"]
