@@ -3,58 +3,59 @@
 Meyer, Raupach, Lell, Schmidt & Kachelrieß, Med. Phys. 37:5482 (2010).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from ctmar.completion.interpolation import linear_interpolation
+from ctmar.completion.prior import tissue_prior
+from ctmar.errors import CtmarError
 from ctmar.operators import RayTransform
-from ctmar.units import AIR_HU, hu_to_mu, mu_to_hu
+from ctmar.units import hu_to_mu, mu_to_hu
 
-AIR_BELOW_HU = -500.0
-BONE_ABOVE_HU = 300.0
-SMOOTHING_MM = 1.4
-SMALLEST_SHARE = 0.01
+OFFSET_SHARE = 0.3
+"""Thickness that is added to data and prior alike before they are divided, as a share of the prior's
+largest ray."""
+
+PRIOR_FROM = ("li", "raw")
 
 
-def normalized_interpolation(sinogram: Tensor, metal_trace: Tensor, prior: Tensor) -> Tensor:
-    """``LI(p / p_prior) · p_prior`` on the trace.
+def normalized_interpolation(
+    sinogram: Tensor, metal_trace: Tensor, prior: Tensor, offset_share: float = OFFSET_SHARE
+) -> Tensor:
+    """``LI((p + c) / (p_prior + c)) · (p_prior + c) - c`` on the trace.
 
-    Rays that hardly meet the prior are not normalised: ``p_prior`` is floored at 1 % of its slice's
-    maximum. Exact for ``prior = p``, equal to LI for a prior constant along each view, unchanged by
-    a scale of the prior.
+    Meyer 2010, eq. 3 to 5, with two changes that keep grazing rays in bounds. There the prior is
+    nearly zero, and a quotient of 4 at the skin would be carried along the whole run: the constant
+    thickness ``c`` keeps the quotient near 1 where both are small, and matters little where rays are
+    long. The prior is first scaled to the data by least squares off the trace, so that ``c`` adds the
+    same to both. Exact for ``prior = p``, also on rays that miss the body; equal to LI for a prior
+    constant along each view; unchanged by a scale of the prior; LI for an empty prior.
 
     Args:
         sinogram: ``(..., angle, detector)``.
         metal_trace: Bool, same shape.
         prior: Sinogram of the prior image, same shape, not negative.
+        offset_share: ``c`` as a share of the scaled prior's largest ray, positive; towards 0 the
+            published quotient, towards infinity interpolation of the difference.
 
     Returns:
         The completed sinogram; bit-equal to the input off the trace.
     """
-    largest = prior.amax((-2, -1), keepdim=True)
-    floored = torch.maximum(prior, SMALLEST_SHARE * largest)
-    # A prior that is empty altogether cannot normalise: fall back to plain interpolation.
-    floored = torch.where(largest > 0, floored, 1.0)
-    bridge = linear_interpolation(sinogram / floored, metal_trace) * floored
+    if not offset_share > 0:
+        raise CtmarError(f"offset_share must be positive, got {offset_share!r}")
+    known = torch.where(metal_trace, 0.0, sinogram)
+    weight = torch.where(metal_trace, 0.0, prior)
+    power = weight.square().sum((-2, -1), keepdim=True)
+    scale = (known * weight).sum((-2, -1), keepdim=True) / torch.where(power > 0, power, 1.0)
+    fitted = prior * scale.clamp(min=0)
+    largest = fitted.amax((-2, -1), keepdim=True)
+    # A prior that is empty altogether cannot normalise: any constant makes this plain interpolation.
+    offset = torch.where(largest > 0, offset_share * largest, 1.0)
+    quotient = (sinogram + offset) / (fitted + offset)
+    bridge = linear_interpolation(quotient, metal_trace) * (fitted + offset) - offset
     return torch.where(metal_trace, bridge, sinogram)
-
-
-def tissue_prior(image_hu: Tensor, metal_mask: Tensor, spacing_mm: float) -> Tensor:
-    """The prior image: air, water, and bone at its own value, after smoothing.
-
-    Meyer 2010, section II.B: the image is smoothed and segmented by thresholds; soft tissue becomes
-    water, metal too.
-
-    Args:
-        image_hu: ``(..., row, column)``, usually the FBP of the LI sinogram.
-        metal_mask: Bool, same shape.
-        spacing_mm: Pixel size.
-    """
-    smooth = _smoothed(image_hu, SMOOTHING_MM / spacing_mm)
-    prior = torch.where(smooth < AIR_BELOW_HU, AIR_HU, 0.0)
-    prior = torch.where(smooth > BONE_ABOVE_HU, smooth, prior)
-    return torch.where(metal_mask, 0.0, prior)
 
 
 def nmar(
@@ -64,8 +65,12 @@ def nmar(
     ray: RayTransform,
     mu_water: float,
     interpolated: Tensor | None = None,
+    *,
+    prior_from: str = "li",
+    offset_share: float = OFFSET_SHARE,
+    **segmentation: Any,
 ) -> Tensor:
-    """NMAR with its prior from the LI image.
+    """NMAR with its prior from the LI image, or from the uncorrected one.
 
     Args:
         measured: ``(..., angle, detector)``.
@@ -74,25 +79,20 @@ def nmar(
         ray: Ray transform of the two.
         mu_water: Attenuation of water in 1/mm.
         interpolated: The LI sinogram, if it is at hand.
+        prior_from: ``li`` or ``raw``: which image the prior is segmented from.
+        offset_share: As in :func:`normalized_interpolation`.
+        **segmentation: Further arguments of :func:`~ctmar.completion.prior.tissue_prior`.
 
     Returns:
         The completed sinogram; bit-equal to ``measured`` off the trace.
     """
-    if interpolated is None:
-        interpolated = linear_interpolation(measured, metal_trace)
-    image_hu = mu_to_hu(ray.fbp(interpolated), mu_water)
-    prior_hu = tissue_prior(image_hu, metal_mask, ray.grid.spacing_mm)
+    if prior_from not in PRIOR_FROM:
+        raise CtmarError(f"prior_from must be one of {', '.join(PRIOR_FROM)}, got {prior_from!r}")
+    if prior_from == "raw":
+        source = measured
+    else:
+        source = linear_interpolation(measured, metal_trace) if interpolated is None else interpolated
+    image_hu = mu_to_hu(ray.fbp(source), mu_water)
+    prior_hu = tissue_prior(image_hu, metal_mask, ray.grid.spacing_mm, **segmentation)
     prior = ray.forward(hu_to_mu(prior_hu, mu_water))
-    return normalized_interpolation(measured, metal_trace, prior)
-
-
-def _smoothed(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of the last two axes, edges repeated; ``sigma`` in pixels."""
-    radius = max(1, round(3 * sigma))
-    offset = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    flat = pad(flat, (radius,) * 4, mode="replicate")
-    flat = conv2d(conv2d(flat, kernel[None, None, None, :]), kernel[None, None, :, None])
-    return flat.reshape(image.shape)
+    return normalized_interpolation(measured, metal_trace, prior, offset_share)

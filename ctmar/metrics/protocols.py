@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from ctmar.errors import CtmarError
 from ctmar.metrics.errors import difference, masked_mean
@@ -29,6 +30,7 @@ class Protocol:
         levels: Grey levels the range is rounded to (8 bit: 256), or None for none.
         region: ``body`` compares body pixels without metal; ``image`` the whole square, air and
             all, with the metal made equal in both images (its error counts as 0).
+        metal_margin_px: Pixels by which metal is widened before the body is scored.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Protocol:
     clip: bool = True
     levels: int | None = None
     region: Literal["body", "image"] = "body"
+    metal_margin_px: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.range_hu
@@ -75,11 +78,13 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("soft", (-175.0, 275.0)),
         # Raw HU as they are, with a nominal range.
         Protocol("range3000", (0.0, 3000.0), clip=False),
+        # The AAPM CT-MAR challenge's region and range (Haneda 2025).
+        Protocol("aapm", (-1000.0, 4000.0), clip=False, metal_margin_px=2),
         # μ in 1/cm clipped to [0, 0.5] and stored as 8-bit pictures, metal zeroed in both (Wang 2021).
         Protocol("indudonet", _mu_range_hu(0.0, 0.5), levels=256, region="image"),
     )
 }
-"""The protocols by name; ``soft``, ``hu4096`` and ``range3000`` score the body without metal."""
+"""The protocols by name; all but ``indudonet`` score the body without metal."""
 
 
 def find_protocol(name: str) -> Protocol:
@@ -91,7 +96,14 @@ def find_protocol(name: str) -> Protocol:
 
 def scored_pixels(protocol: Protocol, body_mask: Tensor, metal_mask: Tensor) -> Tensor:
     """Bool mask of the pixels that a protocol averages over."""
-    return torch.ones_like(body_mask) if protocol.region == "image" else body_mask & ~metal_mask
+    if protocol.region == "image":
+        return torch.ones_like(body_mask)
+    margin = protocol.metal_margin_px
+    if margin:
+        flat = metal_mask.double().reshape(-1, 1, *metal_mask.shape[-2:])
+        grown = max_pool2d(flat, 2 * margin + 1, stride=1, padding=margin) > 0
+        metal_mask = grown.reshape(metal_mask.shape)
+    return body_mask & ~metal_mask
 
 
 def _pair(

@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
+from ctmar.completion.smoothing import separable
 from ctmar.errors import CtmarError
 
 SIGMA, TAPS, K1, K2 = 1.5, 11, 0.01, 0.03
@@ -20,8 +21,7 @@ def smooth(images: Tensor) -> Tensor:
     window = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     window = window / window.sum()
     padded = pad(images[:, None], (half, half, half, half), mode="reflect")
-    along_columns = conv2d(padded, window.reshape(1, 1, 1, TAPS))
-    return conv2d(along_columns, window.reshape(1, 1, TAPS, 1))[:, 0]
+    return separable(padded[:, 0], window)
 
 
 def ssim_map(image: Tensor, reference: Tensor, data_range: float) -> Tensor:

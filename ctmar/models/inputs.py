@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ctmar.completion.hardening import hardening_residual
 from ctmar.errors import CtmarError
-from ctmar.models.hardening import hardening_residual
 from ctmar.sample import MARSample
 
 FILLS = ("zero", "li", "nmar")
@@ -26,7 +26,7 @@ INPUTS = (
 """``measured`` with what was measured behind the metal; ``measured_zeroed`` without (the essay's);
 ``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in
 metal; ``difference`` measured minus the model's fill, 0 off the trace; ``hardening`` what of that the
-length in metal does not explain (:func:`~ctmar.models.hardening.hardening_residual`), cut at
+length in metal does not explain (:func:`~ctmar.completion.hardening.hardening_residual`), cut at
 ±:data:`HARDENING_LIMIT`."""
 
 HARDENING_LIMIT = 1.5

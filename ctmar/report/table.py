@@ -1,6 +1,6 @@
 """A summary of an evaluation as a plain-text table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TABLE_COLUMNS: tuple[tuple[str, str, str], ...] = (
@@ -9,6 +9,7 @@ TABLE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("SSIM soft", "ssim_soft", "{:.4f}"),
     ("PSNR soft", "psnr_soft", "{:.2f}"),
     ("trace RMSE", "rmse_sinogram_trace", "{:.4f}"),
+    ("score", "aapm_score", "{:.2f}"),
 )
 """Heading, metric and format of the table's columns after the near-metal RMSE."""
 
@@ -25,21 +26,15 @@ def format_table(summary: Mapping[str, Any]) -> str:
         ratio = _ratio(near["mean"], base.get("rmse_hu_near", {}).get("mean"))
         cells = [name, f"{mean} ± {spread}", _show(near["median"], "{:.1f}"), ratio]
         table.append(cells + [_show(metrics[key]["mean"], style) for _, key, style in TABLE_COLUMNS])
-    widths = [max(len(row[column]) for row in table) for column in range(len(heading))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
-    lines.insert(1, "-" * len(lines[0]))
+    lines = aligned(table)
     lines.append(
         f"{summary['num_cases']} cases; HU; mean ± SD over cases; ratio of means to uncorrected; "
         f"largest change off the trace {summary['off_trace_max_abs_change']:g}" + _origin(summary)
     )
     if summary.get("cases_without_near_region"):
         lines.append("no pixel near metal in: " + ", ".join(summary["cases_without_near_region"]))
+    if summary.get("images_alone"):
+        lines.append("scored by their images alone: " + ", ".join(summary["images_alone"]))
     return "\n".join(lines)
 
 
@@ -48,6 +43,109 @@ def _origin(summary: Mapping[str, Any]) -> str:
     if summary.get("source", "unknown") == "unknown":
         return ""
     return f"; {summary['source']} sinograms, metal from {summary['metal_from']}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, the first a heading with a rule below; the first column to the left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return lines
+
+
+def benchmark_text(summary: Mapping[str, Any]) -> str:
+    """All that a benchmark prints: table, parts, protocols, order, differences, score's anchors, lesions."""
+    about = summary.get("benchmark", {})
+    blocks = [
+        format_table(summary),
+        group_text(summary, "part"),
+        group_text(summary, "metal_size"),
+        protocol_text(summary),
+        difference_text(summary),
+        lesion_text(summary),
+        order_text(summary),
+    ]
+    dropped = summary["aapm"]["dropped"]
+    blocks += ["aapm_score leaves out " + "; ".join(dropped)] if dropped else []
+    blocks += [f"left out of {about['name']}: {line}" for line in about.get("left_out", [])]
+    changed = about.get("changed_cases", [])
+    if changed:
+        blocks.append(
+            f"{len(changed)} of {summary['num_cases']} cases are not the frozen ones of {about['name']} "
+            f"({changed[0]} …): not to be compared with other versions' figures"
+        )
+    return "\n\n".join(block for block in blocks if block)
+
+
+def order_text(summary: Mapping[str, Any]) -> str:
+    """Whether NMAR < LI < uncorrected in mean near-metal RMSE, over all cases and in each part."""
+    lines = [_order("all cases", {n: m["rmse_hu_near"]["mean"] for n, m in summary["methods"].items()})]
+    for part, methods in summary["groups"].get("part", {}).items():
+        lines.append(_order(part, {n: m["rmse_hu_near"]["mean"] for n, m in methods.items()}))
+    return "\n".join(line for line in lines if line)
+
+
+def _order(where: str, means: Mapping[str, float | None]) -> str:
+    order = [means.get(name) for name in ("nmar", "li", "uncorrected")]
+    if any(value is None for value in order):
+        return ""
+    nmar, li, uncorrected = (float(value or 0) for value in order)
+    verdict = "holds" if nmar < li < uncorrected else "DOES NOT HOLD"
+    return f"{where}: nmar {nmar:.1f} < li {li:.1f} < uncorrected {uncorrected:.1f} HU {verdict}"
+
+
+def group_text(summary: Mapping[str, Any], fact: str, metric: str = "rmse_hu_near") -> str:
+    """Means of a metric by a fact of the cases: one row a method, one column a group."""
+    groups = summary["groups"].get(fact, {})
+    if len(groups) < 2:
+        return ""
+    names = list(summary["methods"])
+    heading = [f"{metric} by {fact}"]
+    heading += [f"{group} ({max(m[metric]['n'] for m in by.values())})" for group, by in groups.items()]
+    rows = [[name, *(_show(by[name][metric]["mean"], "{:.1f}") for by in groups.values())] for name in names]
+    return "\n".join(aligned([heading, *rows]))
+
+
+def protocol_text(summary: Mapping[str, Any]) -> str:
+    """PSNR and SSIM of the same images under every protocol, and how far apart the protocols lie."""
+    names = [key.removeprefix("psnr_") for key in next(iter(summary["methods"].values())) if "psnr_" in key]
+    rows = [["PSNR dB / SSIM", *names, "spread"]]
+    for method, metrics in summary["methods"].items():
+        psnr, ssim = ([metrics[f"{kind}_{n}"]["mean"] for n in names] for kind in ("psnr", "ssim"))
+        cells = [f"{_show(p, '{:.1f}')} / {_show(s, '{:.3f}')}" for p, s in zip(psnr, ssim, strict=True)]
+        known = [p for p in psnr if p is not None]
+        rows.append([method, *cells, f"{max(known) - min(known):.1f} dB" if known else "-"])
+    return "\n".join(aligned(rows))
+
+
+def difference_text(summary: Mapping[str, Any], metric: str = "rmse_hu_near") -> str:
+    """Paired differences to the baselines with their 95 % intervals."""
+    found = summary["differences"].get(metric, {})
+    rows = [
+        [name, _show(d["mean"], "{:+.1f}"), f"{_show(d['low'], '{:+.1f}')} to {_show(d['high'], '{:+.1f}')}"]
+        for name, d in found.items()
+    ]
+    return "\n".join(aligned([[f"{metric}, paired", "mean", "95 % interval"], *rows])) if rows else ""
+
+
+def lesion_text(summary: Mapping[str, Any]) -> str:
+    """The planted-lesion study: rates of missed and false ones, contrast kept, detectability."""
+    study = summary.get("lesions")
+    if not study or not study["methods"]:
+        return ""
+    heading = [f"lesions {study['radius_mm']:g} mm, {study['contrast_hu']:g} HU"]
+    rows = [[*heading, "missed", "false", "contrast kept", "AUC", "95 % interval", "sites"]]
+    for name, m in study["methods"].items():
+        interval = f"{_show(m['auc_low'], '{:.2f}')} to {_show(m['auc_high'], '{:.2f}')}"
+        shares = [f"{100 * m[key]:.0f} %" for key in ("missed", "false", "recovery")]
+        rows.append([name, *shares, _show(m["auc"], "{:.2f}"), interval, str(m["sites"])])
+    return "\n".join(aligned(rows))
 
 
 def _show(value: float | None, style: str) -> str:

@@ -9,13 +9,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
+from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+from ctmar.callbacks.wandb_report import log_report
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
-from ctmar.evaluation import Method, evaluate, format_table
+from ctmar.evaluation import ImageMethod, Method, evaluate, format_table
+from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
-from ctmar.models.classical import FillCompletion, Uncorrected
-from ctmar.runs.build import build_data, build_model, output_dir, set_threads
+from ctmar.models.classical import Classical, FillCompletion, Uncorrected
+from ctmar.runs.build import build_data, build_model, make, output_dir, plain, set_threads
 from ctmar.sample import MARSample
 
 RUN_KEYS = (
@@ -46,7 +49,11 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     set_threads(cfg)
     data = build_data(cfg, model.slices or 1)
     data.prepare("test")
-    evaluate_model(cfg, model, data, output_dir(cfg))
+    folder = output_dir(cfg)
+    evaluate_model(cfg, model, data, folder)
+    if "wandb" in (cfg.logger or {}):
+        log_report([make(cfg.logger.wandb)], folder / "evaluation")
+        finish_wandb()
 
 
 def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, folder: Path) -> dict[str, Any]:
@@ -56,14 +63,16 @@ def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, fold
         The summary, as ``evaluation/summary.json`` in ``folder`` holds it.
     """
     classical = {"uncorrected": Uncorrected()} | {name: FillCompletion(name) for name in cfg.data.fills}
-    methods = {name: _method(method) for name, method in classical.items()}
-    if model.trainable:
+    methods: dict[str, Method | ImageMethod] = {name: _Runs(method) for name, method in classical.items()}
+    if isinstance(model, Classical):
+        methods[model.name] = as_method(model)
+    else:
         device = (
             "cuda"
             if cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available()
             else "cpu"
         )
-        methods["model"] = _method(model.to(device).eval())
+        methods["model"] = as_method(model.to(device))
     summary = evaluate(
         methods,
         data.test_dataloader(),
@@ -71,20 +80,42 @@ def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, fold
         folder / "evaluation",
         filter=cfg.projector.filter,
         num_panels=cfg.evaluation.num_panels,
+        lesions=LesionStudy(data.simulator.ray, cfg.projector.filter) if cfg.evaluation.lesions else None,
+        config=plain(cfg),
     )
     print(format_table(summary), flush=True)
     return summary
 
 
-def _method(model: Completion) -> Method:
+def as_method(model: Completion) -> "Method | ImageMethod":
     """The model as the evaluation calls it: no gradients, on its own device, answer on the CPU."""
+    model.eval()
+    return _RunsImages(model) if isinstance(model, ImageMethod) else _Runs(model)
 
-    def complete(sample: MARSample) -> Tensor:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+
+class _Runs:
+    """A model that completes sinograms."""
+
+    def __init__(self, model: Completion) -> None:
+        self.model = model
+
+    def __call__(self, sample: MARSample) -> Tensor:
         with torch.inference_mode():
-            return model.complete(_on(sample, device)).cpu()
+            return self.model.complete(self._moved(sample)).cpu()
 
-    return complete
+    def _moved(self, sample: MARSample) -> MARSample:
+        return _on(sample, next((p.device for p in self.model.parameters()), torch.device("cpu")))
+
+
+class _RunsImages(_Runs):
+    """A model that has an image of its own to show too."""
+
+    model: Any
+
+    def image_hu(self, sample: MARSample) -> Tensor:
+        with torch.inference_mode():
+            image: Tensor = self.model.image_hu(self._moved(sample.center()))
+        return image.cpu()
 
 
 def _on(sample: MARSample, device: torch.device) -> MARSample:

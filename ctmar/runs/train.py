@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
+from ctmar.callbacks.wandb_report import log_report
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
@@ -68,6 +69,7 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
             objects["summary"] = evaluate_model(cfg, model, data, folder)
             metrics |= flat(objects["summary"])
             _log_summary(objects["trainer"], objects["summary"])
+            log_report(objects["trainer"].loggers if objects["trainer"] else (), folder / "evaluation")
     except BaseException:
         finish_wandb(exit_code=1)
         raise

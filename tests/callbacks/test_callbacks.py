@@ -1,6 +1,7 @@
 import sys
 import types
 
+import matplotlib.image
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb
 from ctmar.callbacks.image_panels import case_of
+from ctmar.callbacks.wandb_report import log_report
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.sample import MARSample, collate
@@ -145,7 +147,7 @@ def test_a_module_that_cannot_complete_is_an_error(tmp_path):
     class Mute(TinyModule):
         complete = None
 
-    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+    with pytest.raises(CtmarError, match="method 'model' must be a function or have image_hu, got None"):
         fit(tmp_path, ImagePanels(IdentityRay(), folder=tmp_path), Mute())
 
 
@@ -212,3 +214,28 @@ def test_wandb_gets_images_against_the_epoch(tmp_path, monkeypatch):
     assert entry["epoch"] == 0 and all(isinstance(image, wandb.Image) for image in entry["val/panels"])
     assert len(entry["val/panels"]) == 2
     assert np.asarray(entry["val/panels"][0].image).ndim == 3
+
+
+def test_an_evaluation_goes_to_wandb_offline(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="the wandb logger is optional")
+    logged = []
+
+    class Logger(pl.loggers.WandbLogger):
+        def __init__(self) -> None:
+            pass
+
+        @property
+        def experiment(self):
+            return types.SimpleNamespace(log=logged.append)
+
+    (tmp_path / "panels").mkdir()
+    (tmp_path / "cases.csv").write_text("case_id,rmse\nc0,1.5\nc1,nan\n", encoding="utf-8")
+    (tmp_path / "report.html").write_text("<html></html>", encoding="utf-8")
+    matplotlib.image.imsave(tmp_path / "panels" / "c0.png", np.zeros((4, 4)))
+    assert log_report([CSVLogger(tmp_path)], tmp_path) == 0 and logged == []
+    assert log_report([Logger()], tmp_path) == 1
+    (entry,) = logged
+    assert set(entry) == {"evaluation/cases", "evaluation/panels", "evaluation/report"}
+    assert entry["evaluation/cases"].columns == ["case_id", "rmse"]
+    assert entry["evaluation/cases"].data[0] == ["c0", 1.5]
+    assert all(isinstance(image, wandb.Image) for image in entry["evaluation/panels"])

@@ -125,7 +125,7 @@ def test_ssim_of_a_batch_is_that_of_its_cases():
 
 
 def test_unknown_protocol_names_the_known_ones():
-    with pytest.raises(CtmarError, match="hu4096, soft, range3000, indudonet, got 'best'"):
+    with pytest.raises(CtmarError, match="hu4096, soft, range3000, aapm, indudonet, got 'best'"):
         psnr(flat(0), flat(0), BODY, METAL, "best")
 
 
@@ -156,3 +156,16 @@ def test_the_suite_keeps_near_and_body_apart():
     figures = image_metrics(image, flat(0), metal, BODY, 1.0)
     assert figures["rmse_hu_near"].item() == 0.0
     assert figures["rmse_hu_body"].item() == pytest.approx(50 / math.sqrt(24 * 20 - 1))
+
+
+def test_aapm_widens_metal_by_two_pixels():
+    body = torch.ones(1, 1, 15, 15, dtype=torch.bool)
+    metal = torch.zeros_like(body)
+    metal[..., 7, 7] = True
+    image = torch.zeros(1, 1, 15, 15)
+    image[..., 5:10, 5:10] = 500.0  # an error within two pixels of the metal alone
+    assert torch.isinf(psnr(image, image * 0, body, metal, "aapm")).all()
+    image[..., 4, 7] = 50.0  # one of the other 200 pixels
+    expected = 10 * math.log10(5000**2 / (50**2 / 200))
+    assert psnr(image, image * 0, body, metal, "aapm").item() == pytest.approx(expected)
+    assert psnr(image, image * 0, body, metal, "hu4096").item() < 50

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ctmar.models import classical
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import NetworkCompletion
 
@@ -31,3 +32,23 @@ def test_keys_are_the_constructor_arguments_with_their_defaults(name: str, model
 
 def test_cgan_takes_everything_else_from_the_unet() -> None:
     assert config("cgan")["defaults"] == ["unet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("nmar", classical.NMAR),
+        ("fsnmar", classical.FSNMAR),
+        ("mbhc", classical.HardeningCorrection),
+        ("tv", classical.TVCompletion),
+    ],
+)
+def test_classical_methods_state_their_defaults(name: str, model: type) -> None:
+    given = {key: value for key, value in config(name).items() if key not in ("_target_", "defaults")}
+    for key, parameter in inspect.signature(model).parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD or key in ("fill", "start"):
+            continue
+        value = given.pop(key)
+        if not str(value).startswith("${"):
+            assert value == parameter.default, key
+    assert not given

@@ -18,7 +18,9 @@ TINY = [
     "extras.progress_bar=false",
     "trainer.max_epochs=2",
     "evaluation.num_panels=1",
+    "evaluation.lesions=false",
 ]
+CLASSICAL = ("uncorrected", "li", "nmar", "fsnmar", "mbhc", "tv")
 SMALL_NETWORK = ["model.channels=[8,16]", "model.wrap_views=8"]
 
 Compose = Callable[..., DictConfig]
@@ -35,7 +37,7 @@ def tiny(tmp_path: Path, cache: Path) -> Compose:
     """Composes a job's config for a tiny run in ``tmp_path``."""
 
     def build(*overrides: str, job: str = "train", folder: str = "run") -> DictConfig:
-        classical = any(o in overrides for o in ("model=li", "model=nmar", "model=uncorrected"))
+        classical = any(o.startswith("model=") and o.split("=")[1] in CLASSICAL for o in overrides)
         every = [*TINY, *(() if classical else SMALL_NETWORK), f"paths.outputs={tmp_path}/outputs"]
         every += [f"paths.cache_dir={cache}", f"+paths.run={folder}", *overrides]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -56,7 +56,7 @@ METHODS = {"uncorrected": lambda s: s.measured, "li": lambda s: s.fills["li"], "
 
 
 def read_rows(path):
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def run(tmp_path, samples, methods=METHODS, **options):
@@ -137,7 +137,7 @@ def test_the_centre_slice_alone_is_scored():
 def test_all_methods_of_a_case_are_reconstructed_in_one_call_with_the_filter_asked_for():
     ray = IdentityRay()
     evaluate_case(METHODS, make_sample(slices=3), ray, filter="hann")
-    assert ray.calls == [((4, 1, SIZE, SIZE), "hann")]
+    assert ray.calls == [((5, 1, SIZE, SIZE), "hann")]  # three methods, clean, and what was measured
 
 
 def test_cases_have_one_row_a_method_with_what_is_in_them(tmp_path):

@@ -1,0 +1,118 @@
+"""The benchmark: any set of methods on the frozen test set, one table."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ctmar.callbacks import finish_wandb
+from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+from ctmar.callbacks.wandb_report import log_report
+from ctmar.errors import CtmarError
+from ctmar.evaluation import ImageMethod, Method, evaluate
+from ctmar.evaluation.lesions import LesionStudy
+from ctmar.evaluation.others import ImageFolder, export_case, find_function
+from ctmar.models.base import Completion
+from ctmar.report.figures import render_distributions
+from ctmar.report.table import benchmark_text
+from ctmar.runs.build import make, output_dir, plain, set_threads
+from ctmar.runs.evaluate import as_method, load_checkpoint, load_weights
+from ctmar.runs.test_set import TestSet
+
+
+def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Scores what ``cfg`` names and prints the tables; or freezes the set."""
+    set_threads(cfg)
+    if cfg.freeze:
+        cases = {str(name): int(part.cases) for name, part in cfg.benchmark.parts.items()}
+        print(f"cases frozen in {TestSet(cfg, 1, None, frozen=False).freeze(cases)}")
+        return
+    folder = output_dir(cfg)
+    summary = benchmark(cfg, folder)
+    if "wandb" in (cfg.logger or {}):
+        log_report([make(cfg.logger.wandb)], folder / "evaluation")
+        finish_wandb()
+    print(benchmark_text(summary), flush=True)
+
+
+def benchmark(
+    cfg: DictConfig, folder: Path, extra: Mapping[str, Method | ImageMethod] | None = None
+) -> dict[str, Any]:
+    """Scores the config's methods on its test set; writes ``summary.json``, ``cases.csv``, panels, a figure.
+
+    Args:
+        cfg: ``configs/benchmark.yaml``, composed.
+        folder: Where ``evaluation/`` goes.
+        extra: Methods that are at hand as objects, by name.
+
+    Returns:
+        The summary, with ``benchmark``: the set's name, parts that were left out and cases that differ
+        from the frozen ones.
+    """
+    models = find_models(cfg)
+    slices = max((model.slices or 1 for model in models.values()), default=1)
+    cases = TestSet(cfg, slices, cfg.num_cases)
+    for model in models.values():
+        model.check_beam(cases.ray.beam)
+    methods: dict[str, Method | ImageMethod] = {name: as_method(model) for name, model in models.items()}
+    sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
+    methods |= {str(name): find_function(dotted, cases.ray) for name, dotted in (cfg.methods or {}).items()}
+    methods |= {str(name): ImageFolder(path) for name, path in (cfg.images or {}).items()}
+    methods |= dict(extra or {})
+    if not methods:
+        raise CtmarError("benchmark needs at least one of models, checkpoints, methods, images, got none")
+    unmade = cases.prepare()
+    if unmade:
+        raise CtmarError(f"{cases.name} must be made as it was frozen, but {unmade[0]}")
+    filter = cfg.projector.filter
+    if cfg.export is not None:
+        for sample in cases:
+            export_case(sample, cases.ray, filter, Path(cfg.export))
+    summary = evaluate(
+        methods,
+        cases,
+        cases.ray,
+        folder / "evaluation",
+        filter=filter,
+        num_panels=cfg.evaluation.num_panels,
+        lesions=LesionStudy(cases.ray, filter) if cfg.evaluation.lesions else None,
+        facts=lambda: {"benchmark": about(cases)},
+        config=plain(cfg),
+    )
+    render_distributions(folder / "evaluation" / "cases.csv", folder / "evaluation" / "near-rmse.png")
+    return summary
+
+
+def find_models(cfg: DictConfig) -> dict[str, Completion]:
+    """The catalogue's models and the checkpoints that the config names, in its order."""
+    found: dict[str, Completion] = {}
+    for entry in map(str, cfg.models):
+        if entry.endswith(".ckpt"):
+            found[run_name(entry)] = from_checkpoint(entry)
+        elif entry in cfg.catalogue:
+            found[entry] = make(cfg.catalogue[entry])
+        else:
+            known = ", ".join(map(str, cfg.catalogue))
+            raise CtmarError(f"models must be of {known}, or paths of checkpoints (*.ckpt), got {entry!r}")
+    return found | {str(name): from_checkpoint(path) for name, path in (cfg.checkpoints or {}).items()}
+
+
+def from_checkpoint(path: str) -> Completion:
+    """The model of a ctmar run, with its weights."""
+    checkpoint = load_checkpoint(path)
+    model: Completion = make(checkpoint[CONFIG_KEY]["model"])
+    load_weights(model, checkpoint)
+    return model
+
+
+def run_name(path: str) -> str:
+    """What a checkpoint is called in tables: the folder of its run."""
+    parts = Path(path).resolve().parts
+    return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else Path(path).stem
+
+
+def about(cases: TestSet) -> dict[str, Any]:
+    """What was scored: the set, what it lacks, and whether it is still the frozen one."""
+    return {"name": cases.name, "left_out": cases.left_out, "changed_cases": cases.changed}

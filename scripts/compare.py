@@ -1,0 +1,8 @@
+"""Compares runs case by case on one HTML page: ``python scripts/compare.py RUN...``."""
+
+import sys
+
+from ctmar.runs.compare import main
+
+if __name__ == "__main__":
+    sys.exit(main())

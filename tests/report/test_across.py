@@ -1,0 +1,80 @@
+"""Runs side by side."""
+
+import pytest
+
+from ctmar.errors import CtmarError
+from ctmar.evaluation import evaluate
+from ctmar.report.across import comparison_table, contact_sheet, curves_figure, find_runs, labels, ordered
+from ctmar.runs.compare import compare, main
+from tests.evaluation.test_evaluation import IdentityRay, make_sample
+from tests.report.test_page import parsed
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Three runs with λ 100, 1 and 10, whose model errs by 0.1, 0.3 and 0.2."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for n, (weight, error) in enumerate(((100.0, 0.1), (1.0, 0.3), (10.0, 0.2))):
+        methods = {
+            "uncorrected": lambda s: s.measured,
+            "model": lambda s, e=error: s.clean + e * s.metal_trace,
+        }
+        config = {"model": {"lambda_l2": weight, "channels": [8]}, "paths": {"out": n}, "seed": 0}
+        samples = [make_sample(i) for i in range(2)]
+        run = folder / str(n)
+        evaluate(
+            methods, samples, IdentityRay(), run / "evaluation", num_panels=1, progress=False, config=config
+        )
+        (run / "csv").mkdir()
+        (run / "csv" / "metrics.csv").write_text("epoch,val/loss\n0,1.0\n1,\n1,0.5\n", encoding="utf-8")
+    return folder
+
+
+def test_a_sweep_is_sorted_by_lambda_and_named_by_what_differs(sweep) -> None:
+    runs = ordered(find_runs([sweep]))
+    assert labels(runs) == ["λ=1.0", "λ=10.0", "λ=100.0"]
+    assert labels(runs[:1]) == ["1"]  # nothing differs: the folder's name
+
+
+def test_differences_are_paired_by_case(sweep) -> None:
+    table = comparison_table(ordered(find_runs([sweep])), "model", ["rmse_sinogram_trace"])
+    assert table[0] == ["run", "rmse_sinogram_trace", "95 % interval", "to the first, paired"]
+    assert table[1][1:] == ["0.3 (2)", "0.3 to 0.3", ""]
+    assert table[3][1] == "0.1 (2)" and table[3][3] == "-0.2 [-0.2, -0.2]"
+
+
+def test_the_contact_sheet_shows_the_same_cases_for_every_run(sweep) -> None:
+    runs = ordered(find_runs([sweep]))
+    figure = contact_sheet(runs, "model", "soft")
+    titles = [ax.get_title() for ax in figure.axes[:5]]
+    assert titles == ["reference", "uncorrected", "λ=1.0", "λ=10.0", "λ=100.0"]
+    assert [ax.get_ylabel() for ax in figure.axes[::5]] == ["test-0"]
+    # On the trace the model of λ = 1 is 300 HU too bright.
+    shown = [ax.images[0].get_array() for ax in figure.axes[:5]]
+    assert shown[2].max() == pytest.approx(300, abs=1) and shown[4].max() == pytest.approx(100, abs=1)
+    assert contact_sheet(runs, "nmar", "soft") is None
+
+
+def test_curves_are_those_of_validation(sweep) -> None:
+    runs = find_runs([sweep])
+    assert runs[0].curve == ([0.0, 1.0], [1.0, 0.5])
+    assert len(curves_figure(runs).axes[0].lines) == 3
+
+
+def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys) -> None:
+    out = tmp_path / "page.html"
+    text = compare([sweep / "0", sweep / "2"], out, "model")
+    assert "λ=10.0" in text and f"page: {out}" in text
+    page = out.read_text(encoding="utf-8")
+    tags = parsed(page)
+    assert sum(tag == "img" for tag, _ in tags.found) == 1 + 4
+    assert main([str(sweep), "--out", str(out)]) == 0 and "95 % interval" in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_one_line(sweep, tmp_path, capsys) -> None:
+    with pytest.raises(CtmarError, match=r"a run must hold evaluation/cases\.csv"):
+        find_runs([tmp_path])
+    assert main([str(sweep), "--method", "nmar", "--out", str(tmp_path / "p.html")]) == 2
+    assert capsys.readouterr().err.startswith("error: method must be one of clean, model, uncorrected")
+    assert main([str(sweep), "--metrics", "psnr", "--out", str(tmp_path / "p.html")]) == 2
+    assert not (tmp_path / "p.html").exists()

@@ -1,0 +1,167 @@
+"""The frozen test set, and any set of methods on it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ctmar.errors import CtmarError
+from ctmar.runs import test_set
+from ctmar.runs.benchmark import benchmark, find_models, run, run_name
+from ctmar.runs.cli import config_dir
+from ctmar.runs.test_set import TestSet, control, same_case
+
+PARTS = ("thorax_screws", "thorax_random", "abdomen_screws", "abdomen_random")
+SMALL = [
+    *(f"~benchmark.parts.{name}" for name in PARTS),
+    *(
+        f"benchmark.parts.{part}.{key}"
+        for part in ("procedural_screws", "procedural_random")
+        for key in (
+            "cases=2",
+            "anatomy.levels=[L1,L2,L3]",
+            "anatomy.spacing_mm=[2.0,2.0,3.0]",
+            "anatomy.num_bodies.test=1",
+        )
+    ),
+]
+
+
+@pytest.fixture
+def small(tiny, tmp_path, monkeypatch):
+    """Composes the benchmark over two small parts; its list of cases lies in ``tmp_path``."""
+    monkeypatch.setattr(test_set, "controls_path", lambda name: tmp_path / f"{name}.json")
+    monkeypatch.chdir(tmp_path)
+
+    def build(*overrides: str, folder: str = "run"):
+        given = [o for o in SMALL if not any(v.startswith(o.split("=")[0] + "=") for v in overrides)]
+        return tiny(*given, "model=li", "evaluation.num_panels=0", *overrides, job="benchmark", folder=folder)
+
+    return build
+
+
+MINE = """
+import torch
+from ctmar.completion import linear_interpolation
+
+
+def complete(sample, ray):
+    return linear_interpolation(sample.measured, sample.metal_trace)
+"""
+
+
+@pytest.mark.slow
+def test_methods_of_every_kind_on_the_same_frozen_cases(small, tmp_path, capsys) -> None:
+    run(small("freeze=true"))
+    assert "cases frozen in" in capsys.readouterr().out
+    frozen = json.loads((tmp_path / "spine-v1.json").read_text())
+    assert {part: len(cases) for part, cases in frozen.items()} == {
+        "procedural_screws": 2,
+        "procedural_random": 2,
+    }
+
+    summary = benchmark(small(f"export={tmp_path}/cases", "evaluation.lesions=true"), tmp_path / "first")
+    assert summary["num_cases"] == 4 and list(summary["methods"]) == ["uncorrected", "li", "nmar", "clean"]
+    assert summary["benchmark"] == {"name": "spine-v1", "left_out": [], "changed_cases": []}
+    assert summary["off_trace_max_abs_change"] == 0.0 and summary["lesions"]["cases"] > 0
+    assert set(summary["groups"]["part"]) == {"procedural_screws", "procedural_random"}
+
+    # A method of one's own, another method's images, a classical one: scored alike.
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    exported = sorted((tmp_path / "cases").glob("*.npz"))
+    assert len(exported) == 4
+    for path in exported:
+        with np.load(path) as archive:
+            np.save(path.with_suffix(".npy"), archive["uncorrected_hu"])
+    overrides = [
+        "models=[uncorrected,fsnmar]",
+        "methods={mine:mine.complete}",
+        "evaluation.lesions=true",
+        f"images={{theirs:{tmp_path}/cases}}",
+    ]
+    second = benchmark(small(*overrides), tmp_path / "second")
+    methods, before = second["methods"], summary["methods"]
+    near = "rmse_hu_near"
+    assert methods["mine"][near] == before["li"][near]
+    assert methods["theirs"][near]["mean"] == pytest.approx(before["uncorrected"][near]["mean"], rel=1e-5)
+    assert methods["uncorrected"] == before["uncorrected"] | {
+        "aapm_score": methods["uncorrected"]["aapm_score"]
+    }
+    assert second["images_alone"] == ["theirs"] and "theirs" not in second["lesions"]["methods"]
+    assert (tmp_path / "second/evaluation/near-rmse.png").is_file()
+
+    # Another seed makes other cases, and that is said.
+    changed = benchmark(small("benchmark.seed=7", "models=[li]", "num_cases=2"), tmp_path / "third")
+    assert len(changed["benchmark"]["changed_cases"]) == 2
+
+
+def test_the_frozen_list_has_the_parts_of_the_recipe_and_no_case_twice() -> None:
+    parts = test_set.load_controls("spine-v1")
+    counts = {name: len(cases) for name, cases in parts.items()}
+    assert counts == {
+        "procedural_screws": 50,
+        "procedural_random": 50,
+        "thorax_screws": 25,
+        "thorax_random": 25,
+        "abdomen_screws": 15,
+        "abdomen_random": 15,
+    }
+    sampled = [case["sampled"] for cases in parts.values() for case in cases.values()]
+    assert len(set(sampled)) == len(sampled) == 180
+
+
+@pytest.mark.slow
+def test_the_first_cases_still_are_the_frozen_ones(tmp_path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        overrides = [*(f"~benchmark.parts.{name}" for name in PARTS), "data.num_workers=0"]
+        cfg = compose("benchmark", overrides=[*overrides, f"paths.cache_dir={tmp_path}"])
+    cases = TestSet(cfg, 1, 2)
+    assert [sample.case_id for sample in cases] == [["procedural_random-00000"], ["procedural_screws-00000"]]
+    assert cases.changed == []
+
+
+def test_a_control_tells_cases_apart_but_not_machines(make_sample) -> None:
+    sample = make_sample(batch=1)
+    single = sample._replace(
+        **{k: v[0] for k, v in sample._asdict().items() if torch.is_tensor(v)},
+        parameters={"plan": [1.23456789, {"screw": 3}]},
+    )
+    wanted = control(single)
+    rounded = single._replace(parameters={"plan": [1.23456791, {"screw": 3}]}, clean=single.clean * 1.0005)
+    assert same_case(wanted, control(rounded))
+    assert not same_case(wanted, control(single._replace(parameters={"plan": [1.2346, {"screw": 3}]})))
+    assert not same_case(wanted, control(single._replace(clean=single.clean * 1.01)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["models=[spline]"], "models must be of uncorrected, li, nmar, fsnmar, mbhc, tv, or paths"),
+        (["models=[no/such.ckpt]"], "does not exist"),
+        (["images={theirs:no/folder}"], "must list the cases|must have its list of cases"),
+    ],
+)
+def test_what_cannot_be_is_one_line(small, tmp_path, overrides, message) -> None:
+    with pytest.raises(CtmarError, match=message):
+        benchmark(small(*overrides), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_absent_data_leave_their_parts_out(small, tmp_path) -> None:
+    from omegaconf import open_dict
+
+    cfg = small()
+    with open_dict(cfg):
+        cfg.benchmark.parts.procedural_random.anatomy.ct = str(tmp_path / "ct.nii.gz")
+    cases = TestSet(cfg, 1, None, frozen=False)
+    assert set(cases.parts) == {"procedural_screws"}
+    assert len(cases.left_out) == 1 and "ct.nii.gz does not exist" in cases.left_out[0]
+
+
+def test_models_keep_their_order_and_runs_their_names(small) -> None:
+    assert list(find_models(small("models=[nmar,uncorrected]"))) == ["nmar", "uncorrected"]
+    assert run_name("outputs/train/runs/2026-01-01/checkpoints/best.ckpt") == "2026-01-01"
+    assert run_name("weights.ckpt") == "weights"
