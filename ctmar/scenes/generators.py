@@ -6,19 +6,21 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.masks import body_mask
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants.canal import Canal, find_canal
+from ctmar.implants.construct import build
 from ctmar.implants.pedicles import Pedicle, find_pedicles
-from ctmar.implants.planner import build, reach_z_mm, sample_construct
+from ctmar.implants.planner import sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
+from ctmar.implants.rules import reach_z_mm
 from ctmar.implants.shapes import Part
 from ctmar.implants.vertebra import Vertebra, find_vertebrae
 from ctmar.physics.materials import METALS
+from ctmar.scenes.areas import metal_areas_mm2
 from ctmar.scenes.scene import Pose, Scene, metal_in_slice
 
 MIN_METAL_MM2 = 20.0
@@ -204,8 +206,8 @@ def _choose_slice(
 ) -> int | None:
     """One of the slices that hold enough metal, those rich in screws likelier; None where none does."""
     shafts = [part for part in parts if part.name.endswith(("left screw", "right screw"))]
-    total: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, parts, k) for k in slices])
-    screw: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, shafts, k) for k in slices])
+    total = metal_areas_mm2(anatomy, parts, slices)
+    screw = metal_areas_mm2(anatomy, shafts, slices)
     weights = np.where(total >= MIN_METAL_MM2, screw + SCREW_SHARE * (total - screw), 0.0)
     if weights.sum() <= 0:
         return None

@@ -12,13 +12,15 @@ from scipy import ndimage
 from ctmar.anatomy.body import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
-from ctmar.implants.shapes import FloatArray, Part
+from ctmar.implants.shapes import FloatArray, Part, Shape
 from ctmar.units import AIR_HU
 
 SUB_PLANES = 5
 """Planes over the thickness of a slice in which metal is sampled, at least ..."""
 SUB_PLANE_MM = 0.5
-"""... and no farther apart than this."""
+NEAR_PIXELS = 0.8
+"""... and no farther apart than the first; a pixel whose centre lies closer to a surface than the second,
+in pixels, may be cut by it."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,27 @@ def _occupancy(
     window = _window(low, high, anatomy, pose, grid)
     if len(heights) == 0 or window is None:
         return None
-    xy = _patient_points(window, anatomy, pose, grid)
+    xy, turn = _patient_points(window, anatomy, pose, grid), pose.rotation
     filled = np.zeros(xy.shape[:-1])
     for z in heights:
-        points = np.concatenate([xy, np.full((*xy.shape[:-1], 1), z)], axis=-1)
-        filled += np.clip(0.5 - part.shape.signed_distance(points) / grid.spacing_mm, 0.0, 1.0)
+        filled += _filled(part.shape, np.dstack([xy, np.full(xy.shape[:-1], z)]), grid.spacing_mm, turn)
     if not filled.any():
         return None
     return window, (filled / planes).astype(np.float32)
+
+
+def _filled(shape: Shape, points: FloatArray, spacing_mm: float, turn: FloatArray) -> FloatArray:
+    """Share of each pixel ``(rows, columns, 3)`` inside a shape; on its surface from four parts a pixel.
+
+    A thread's groove is narrower than a pixel: one distance a pixel makes a screw 1 to 2 % too large.
+    """
+    distance = shape.signed_distance(points)
+    share = np.where(distance < 0, 1.0, 0.0)
+    near = np.abs(distance) < NEAR_PIXELS * spacing_mm
+    quarters = np.array([(i, j) for i in (-0.25, 0.25) for j in (-0.25, 0.25)]) * spacing_mm @ turn
+    parts = points[near][:, None] + np.pad(quarters, ((0, 0), (0, 1)))
+    share[near] = np.clip(0.5 - shape.signed_distance(parts) * 2 / spacing_mm, 0.0, 1.0).mean(axis=1)
+    return share
 
 
 def _window(

@@ -12,7 +12,8 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants import Plan, RandomPlan, build, build_random_metal
 from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
-from ctmar.scenes.generators import _landmarks
+from ctmar.scenes.areas import metal_areas_mm2
+from ctmar.scenes.generators import _landmarks, metal_area_mm2
 
 GENERATORS = [RealisticGenerator(), RandomGenerator(), MixedGenerator(0.5)]
 IDS = ["realistic", "random", "mixed"]
@@ -99,6 +100,14 @@ def test_no_room_is_one_line_that_names_the_slices(anatomy):
         with pytest.raises(CtmarError, match=expected) as caught:
             RealisticGenerator().sample(body, wanted, np.random.default_rng(0))
         assert "\n" not in str(caught.value)
+
+
+def test_areas_by_counting_are_those_of_the_slices(anatomy, slices):
+    scene = RealisticGenerator().sample(anatomy, slices, np.random.default_rng(4))
+    areas = metal_areas_mm2(anatomy, scene.parts, slices)
+    exact = np.array([metal_area_mm2(anatomy, scene.parts, k) for k in slices])
+    np.testing.assert_allclose(areas, exact, atol=0.04 * exact.max())
+    assert exact.max() > 100 and metal_areas_mm2(anatomy, (), slices).sum() == 0
 
 
 def test_random_metal_needs_a_body(anatomy):

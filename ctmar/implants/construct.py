@@ -1,0 +1,41 @@
+"""From a plan to its solids: nothing is sampled here."""
+
+import numpy as np
+
+from ctmar.implants.hardware import ScrewShaft, Tulip, spline_rod
+from ctmar.implants.plan import Plan
+from ctmar.implants.shapes import Cylinder, FloatArray, Part, unit, vector
+
+
+def build(plan: Plan) -> tuple[Part, ...]:
+    """The pieces of a plan: each screw's shaft, head and set screw, then the rods; nothing is sampled."""
+    rods = {rod.side: spline_rod(rod.centers_mm, rod.diameter_mm, rod.overhang_mm) for rod in plan.rods}
+    diameters = {rod.side: rod.diameter_mm for rod in plan.rods}
+    parts: list[Part] = []
+    for screw in plan.screws:
+        name, direction = f"{screw.level} {screw.side}", np.asarray(screw.direction)
+        neck_mm = max(0.0, 3.0 + screw.proud_mm)
+        neck = vector(np.asarray(screw.entry_mm) - neck_mm * direction)
+        shaft = ScrewShaft(neck, screw.direction, screw.length_mm + neck_mm, screw.diameter_mm)
+        parts.append(Part(f"{name} screw", screw.material, shaft))
+        if screw.side in rods:
+            center, along = (
+                screw.rod_center_mm,
+                _tangent(np.asarray(rods[screw.side].points_mm), screw.rod_center_mm),
+            )
+            up = unit(-direction + (direction @ along) * along)
+            head = Tulip(vector(center), vector(along), vector(-direction), diameters[screw.side] + 0.2)
+            lid = diameters[screw.side] / 2
+            cap = Cylinder(vector(center + lid * up), vector(center + 7.5 * up), 4.5)
+            parts += [
+                Part(f"{name} head", screw.material, head),
+                Part(f"{name} set screw", screw.material, cap),
+            ]
+    rod_parts = [Part(f"{rod.side} rod", rod.material, rods[rod.side]) for rod in plan.rods]
+    return tuple(parts + rod_parts)
+
+
+def _tangent(points: FloatArray, at: FloatArray) -> FloatArray:
+    """Direction of the polyline near a point of it, over its two nearest segments."""
+    nearest = int(np.clip(np.argmin(np.linalg.norm(points - at, axis=1)), 1, len(points) - 2))
+    return unit(points[nearest + 1] - points[nearest - 1])
