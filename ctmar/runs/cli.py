@@ -15,7 +15,7 @@ from typing import Any
 import ctmar
 from ctmar.errors import CtmarError
 
-JOBS = ("train", "evaluate", "simulate")
+JOBS = ("train", "evaluate", "simulate", "plan")
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -32,7 +32,7 @@ def main(job: str | None = None) -> int:
     """Runs a job with the overrides in ``sys.argv``; returns the exit status.
 
     Args:
-        job: ``train``, ``evaluate`` or ``simulate``; None takes it from the first argument.
+        job: One of ``JOBS``; None takes it from the first argument.
     """
     if job is None:
         job = sys.argv.pop(1) if len(sys.argv) > 1 else ""

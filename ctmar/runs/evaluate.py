@@ -15,7 +15,8 @@ from ctmar.errors import CtmarError
 from ctmar.evaluation import Method, evaluate, format_table
 from ctmar.models.base import Completion
 from ctmar.models.classical import FillCompletion, Uncorrected
-from ctmar.runs.build import build_data, build_model, output_dir, set_threads
+from ctmar.runs.build import build_data, build_model, set_threads
+from ctmar.runs.folder import output_dir
 from ctmar.sample import MARSample
 
 RUN_KEYS = (
