@@ -1,10 +1,14 @@
 """From a plan to its solids: nothing is sampled here."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from ctmar.implants.hardware import ScrewShaft, Tulip, spline_rod
+from ctmar.implants.mesh import screw_mesh, shaft_diameter_mm
 from ctmar.implants.plan import Plan
-from ctmar.implants.shapes import Cylinder, FloatArray, Part, unit, vector
+from ctmar.implants.shapes import Cylinder, FloatArray, Part, Shape, unit, vector
 
 
 def build(plan: Plan) -> tuple[Part, ...]:
@@ -16,7 +20,11 @@ def build(plan: Plan) -> tuple[Part, ...]:
         name, direction = f"{screw.level} {screw.side}", np.asarray(screw.direction)
         neck_mm = max(0.0, 3.0 + screw.proud_mm)
         neck = vector(np.asarray(screw.entry_mm) - neck_mm * direction)
-        shaft = ScrewShaft(neck, screw.direction, screw.length_mm + neck_mm, screw.diameter_mm)
+        shaft: Shape = (
+            ScrewShaft(neck, screw.direction, screw.length_mm + neck_mm, screw.diameter_mm)
+            if screw.mesh is None
+            else screw_mesh(screw.mesh, screw.tip_mm, direction)
+        )
         parts.append(Part(f"{name} screw", screw.material, shaft))
         if screw.side in rods:
             center, along = (
@@ -33,6 +41,20 @@ def build(plan: Plan) -> tuple[Part, ...]:
             ]
     rod_parts = [Part(f"{rod.side} rod", rod.material, rods[rod.side]) for rod in plan.rods]
     return tuple(parts + rod_parts)
+
+
+def with_meshes(plan: Plan, paths: Sequence[str]) -> Plan:
+    """The plan with each screw's shaft taken from the thickest STL that is no thicker than it was planned.
+
+    Where all are thicker it is the thinnest. Tips stay where they were planned.
+    """
+    sizes = sorted((shaft_diameter_mm(path), path) for path in paths)
+    screws = []
+    for screw in plan.screws:
+        thin = [size for size in sizes if size[0] <= screw.diameter_mm + 0.05]
+        diameter, path = thin[-1] if thin else sizes[0]
+        screws.append(replace(screw, mesh=path, diameter_mm=round(diameter, 2)))
+    return replace(plan, screws=tuple(screws))
 
 
 def _tangent(points: FloatArray, at: FloatArray) -> FloatArray:

@@ -34,7 +34,7 @@ class ScrewPlan:
     monoaxial: bool = False
     """Whether the head stands along the screw instead of turning with the rod."""
     mesh: str | None = None
-    """STL file (mm, head at 0, tip towards -y) in place of the parametric shaft and head."""
+    """STL file (mm, head at y = 0, tip towards -y) in place of the parametric shaft."""
 
     @property
     def rod_center_mm(self) -> FloatArray:

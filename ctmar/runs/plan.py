@@ -12,6 +12,7 @@ from ctmar.anatomy.labels import TISSUES
 from ctmar.anatomy.volume import to_scanner_mm, write_labels
 from ctmar.errors import CtmarError
 from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct, sample_construct
+from ctmar.implants.construct import with_meshes
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
 from ctmar.implants.shapes import Part
 from ctmar.implants.surface import triangles, voxel_labels, write_stl
@@ -27,6 +28,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     anatomy = read_anatomy(settings["ct"], settings["labels"], convention=settings["convention"])
     plan = Plan.load(Path(settings["plan"])) if settings["plan"] else _planned(anatomy, settings)
+    if settings["screw_meshes"]:
+        plan = with_meshes(plan, [str(path) for path in settings["screw_meshes"]])
     parts = build(plan)
     folder = Path(settings["folder"]) if settings["folder"] else output_dir(cfg)
     folder.mkdir(parents=True, exist_ok=True)
