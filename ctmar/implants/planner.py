@@ -66,8 +66,7 @@ def sample_construct(
     if not placed:
         raise CtmarError(f"a screw must stay out of the canal, got none that does in {_named(chosen)}")
     diameter = float(rng.choice(ROD_DIAMETERS_MM))
-    rods = [_plan_rod(placed, side, diameter, overhang_mm, rod_material) for side in ("left", "right")]
-    return Plan(placed, tuple(rod for rod in rods if rod is not None))
+    return Plan(placed, plan_rods(placed, diameter, overhang_mm, rod_material))
 
 
 def _sample_alloy(alloys: Mapping[str, float] | None, rng: np.random.Generator) -> tuple[str, str]:
@@ -126,6 +125,14 @@ def _named(pedicles: Sequence[Pedicle]) -> str:
     return ", ".join(names) if names else "no whole vertebra"
 
 
+def plan_rods(
+    screws: Sequence[ScrewPlan], diameter_mm: float, overhang_mm: float, material: str
+) -> tuple[RodPlan, ...]:
+    """The rods through the screws' heads, left before right."""
+    rods = [_plan_rod(screws, side, diameter_mm, overhang_mm, material) for side in ("left", "right")]
+    return tuple(rod for rod in rods if rod is not None)
+
+
 def _plan_rod(
     screws: Sequence[ScrewPlan], side: str, diameter_mm: float, overhang_mm: float, material: str
 ) -> RodPlan | None:
@@ -174,5 +181,4 @@ def plan_construct(
     placed = with_heads_in_line([screw for screw in screws if screw is not None])
     if not placed:
         raise CtmarError(f"a screw needs a whole vertebra with room, got {_named(wanted)}")
-    rods = [_plan_rod(placed, side, rod_diameter_mm, overhang_mm, rod_material) for side in ("left", "right")]
-    return Plan(placed, tuple(rod for rod in rods if rod is not None))
+    return Plan(placed, plan_rods(placed, rod_diameter_mm, overhang_mm, rod_material))

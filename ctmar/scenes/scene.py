@@ -12,6 +12,7 @@ from scipy import ndimage
 from ctmar.anatomy.body import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
+from ctmar.implants.construct import Change
 from ctmar.implants.shapes import FloatArray, Part, Shape
 from ctmar.units import AIR_HU
 
@@ -75,6 +76,7 @@ class Scene:
         center_slice: The slice (z in voxels) that a case is about.
         pose: How the patient lies.
         parameters: Everything that was sampled, as plain types.
+        changes: What surgery replaced in the body, there with and without the metal; the later one wins.
     """
 
     anatomy: Anatomy
@@ -82,6 +84,7 @@ class Scene:
     center_slice: int
     pose: Pose = Pose()
     parameters: dict[str, Any] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
 
     def slices(self, offsets: Sequence[int], grid: ImageGrid) -> SceneSlices:
         """Slices at ``center_slice + offset`` on ``grid``, whose centre is the volume's in-plane centre.
@@ -96,14 +99,25 @@ class Scene:
         cuts = [metal_in_slice(self.parts, self.anatomy, k, self.pose, grid) for k in indices]
         empty = np.zeros(grid.shape, np.float32)
         materials = sorted({name for cut in cuts for name in cut})
+        bodies = [self._body(k, grid) for k in indices]
         return SceneSlices(
-            hu=np.stack([self._resample(self.anatomy.hu[k], grid, order=1, outside=AIR_HU) for k in indices]),
-            labels=np.stack(
-                [self._resample(self.anatomy.labels[k], grid, order=0, outside=0) for k in indices]
-            ),
+            hu=np.stack([hu for hu, _ in bodies]),
+            labels=np.stack([labels for _, labels in bodies]),
             metal={name: np.stack([cut.get(name, empty) for cut in cuts]) for name in materials},
             spacing_mm=grid.spacing_mm,
         )
+
+    def _body(self, index: int, grid: ImageGrid) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """HU and labels of a slice as surgery left them; what it replaced has no label."""
+        hu = self._resample(self.anatomy.hu[index], grid, order=1, outside=AIR_HU)
+        labels = self._resample(self.anatomy.labels[index], grid, order=0, outside=0)
+        for change in self.changes:
+            found = _occupancy(change.shape, self.anatomy, index, self.pose, grid)
+            if found is not None:
+                window, filled = found
+                hu[window] += filled * (np.float32(change.hu) - hu[window])
+                labels[window][filled > 0.5] = 0
+        return hu, labels
 
     def _resample(self, image: NDArray[Any], grid: ImageGrid, order: int, outside: float) -> NDArray[Any]:
         """A slice of the volume on the scanner's pixels, linear (order 1) or nearest (order 0)."""
@@ -131,10 +145,11 @@ def metal_in_slice(
     taken = np.zeros(grid.shape, np.float32)
     metal: dict[str, NDArray[np.float32]] = {}
     for part in parts:
-        found = _occupancy(part, anatomy, index, pose, grid)
+        found = _occupancy(part.shape, anatomy, index, pose, grid)
         if found is None:
             continue
         window, filled = found
+        filled = filled * np.float32(part.fill) if part.fill < 1 else filled
         added = np.minimum(filled, 1 - taken[window])
         taken[window] += added
         metal.setdefault(part.material, np.zeros(grid.shape, np.float32))[window] += added
@@ -142,10 +157,10 @@ def metal_in_slice(
 
 
 def _occupancy(
-    part: Part, anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
+    shape: Shape, anatomy: Anatomy, index: int, pose: Pose, grid: ImageGrid
 ) -> tuple[tuple[slice, slice], NDArray[np.float32]] | None:
-    """Rows and columns of a part, and the share of each pixel that it fills; None where it is not there."""
-    low, high = part.shape.bounds_mm()
+    """Rows and columns of a solid, and the share of each pixel that it fills; None where it is not there."""
+    low, high = shape.bounds_mm()
     thickness = anatomy.spacing_mm[2]
     planes = max(SUB_PLANES, math.ceil(thickness / SUB_PLANE_MM))
     heights = (index - 0.5 + (np.arange(planes) + 0.5) / planes) * thickness
@@ -156,7 +171,7 @@ def _occupancy(
     xy, turn = _patient_points(window, anatomy, pose, grid), pose.rotation
     filled = np.zeros(xy.shape[:-1])
     for z in heights:
-        filled += _filled(part.shape, np.dstack([xy, np.full(xy.shape[:-1], z)]), grid.spacing_mm, turn)
+        filled += _filled(shape, np.dstack([xy, np.full(xy.shape[:-1], z)]), grid.spacing_mm, turn)
     if not filled.any():
         return None
     return window, (filled / planes).astype(np.float32)

@@ -8,6 +8,7 @@ import pytest
 from ctmar.anatomy import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
+from ctmar.implants.construct import Change
 from ctmar.implants.hardware import ScrewShaft, spline_rod
 from ctmar.implants.shapes import Cylinder, Part, Sphere
 from ctmar.scenes import Pose, Scene
@@ -146,6 +147,24 @@ def test_overlapping_metal_counts_once_and_the_earlier_wins(anatomy):
     np.testing.assert_array_equal(both["CoCrMo"], alone["CoCrMo"])
     assert (both["CoCrMo"] + both["316L"]).max() <= 1.0 + 1e-6
     assert both["316L"].sum() < 0.8 * whole["316L"].sum()
+
+
+def test_what_surgery_changed_is_there_without_the_metal_and_has_no_label(anatomy):
+    change = Change("cage", 181.0, Sphere(tuple(CENTER + [12.0, 0.0, 0.0]), 7.0))
+    grid = ImageGrid((80, 100), 0.9)
+    before, after = (Scene(anatomy, (), 10, changes=c).slices((0,), grid) for c in ((), (change,)))
+    assert after.hu[0, 40, 63] == pytest.approx(181.0) and after.labels[0, 40, 63] == 0
+    assert before.labels[0, 40, 63] == 31 and after.metal == {}
+    away = np.hypot(*(np.indices((80, 100)) - np.array([39.5, 62.8])[:, None, None])) * 0.9 > 8.5
+    np.testing.assert_array_equal(after.hu[0][away], before.hu[0][away])
+
+
+def test_porous_metal_fills_its_share(anatomy):
+    whole, porous = (Part("x", "316L", Sphere(tuple(CENTER), 6.0), fill) for fill in (1.0, 0.35))
+    sums = [
+        Scene(anatomy, (p,), 10).slices((0,), ImageGrid((60, 60), 0.9)).metal["316L"] for p in (whole, porous)
+    ]
+    np.testing.assert_allclose(sums[1], 0.35 * sums[0], rtol=1e-5)
 
 
 def test_thin_metal_fills_a_slice_in_part(anatomy):
