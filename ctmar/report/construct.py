@@ -30,8 +30,21 @@ class Look(NamedTuple):
     spacing_mm: tuple[float, float, float]
 
 
-def draw_construct(path: Path, look: Look, at_mm: tuple[float, float, float], title: str = "") -> None:
+def draw_construct(
+    path: Path,
+    look: Look,
+    at_mm: tuple[float, float, float],
+    title: str = "",
+    flat_metal: bool = True,
+) -> None:
     """Writes a picture of four panels; the three slices pass ``at_mm`` (x, y, z).
+
+    Args:
+        path: The PNG file.
+        look: What is drawn.
+        at_mm: Where the slices lie.
+        title: Above the panels.
+        flat_metal: Whether metal is painted over the slices; the HU show it else.
 
     Raises:
         CtmarError: If the shapes differ, or there is no metal to show.
@@ -56,6 +69,8 @@ def draw_construct(path: Path, look: Look, at_mm: tuple[float, float, float], ti
     for ax, (image, metal, aspect, upright) in zip(axes[0], slices, strict=False):
         origin = "lower" if upright else "upper"
         ax.imshow(image, cmap="gray", vmin=BONE_HU[0], vmax=BONE_HU[1], origin=origin, aspect=aspect)
+        if not flat_metal:
+            continue
         layer = np.zeros((*metal.shape, 4))
         layer[metal] = (*METAL_COLOR, 1.0)
         ax.imshow(layer, origin=origin, aspect=aspect, interpolation="nearest")

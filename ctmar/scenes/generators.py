@@ -43,7 +43,7 @@ class SceneGenerator(Protocol):
         ...
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=24)
 def _landmarks(anatomy: Anatomy) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vertebra, ...]]:
     """Pedicles, canal and vertebrae of a body, found once."""
     canal = find_canal(anatomy)
