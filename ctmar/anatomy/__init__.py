@@ -2,7 +2,7 @@
 
 from ctmar.anatomy.body import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
-from ctmar.anatomy.procedural import build_body, pedicle_truth
+from ctmar.anatomy.procedural import build_body, build_spine, pedicle_truth
 from ctmar.anatomy.sources import CTFiles, ProceduralSpine
 from ctmar.anatomy.volume import read_anatomy
 
@@ -13,6 +13,7 @@ __all__ = [
     "ProceduralSpine",
     "body_mask",
     "build_body",
+    "build_spine",
     "pedicle_truth",
     "read_anatomy",
 ]

@@ -18,7 +18,7 @@ SHARES = (0.60, 0.15, 0.25)
 """Of the labelled vertebrae's height for training, validation and test where no split is given."""
 GAP_SLICES = 3
 """Slices between two splits that belong to neither."""
-KEPT_BODIES = 16
+KEPT_BODIES = 24
 KEPT_FILES = 2
 
 

@@ -63,6 +63,31 @@ def read_anatomy(
     )
 
 
+def write_labels(path: Path, labels: NDArray[np.uint8], anatomy: Anatomy) -> None:
+    """Writes a label map ``(z, y, x)`` on the anatomy's grid, where its CT lies; the format by the suffix.
+
+    Raises:
+        CtmarError: If the shape is not the anatomy's, or the file cannot be written.
+    """
+    import SimpleITK as sitk
+
+    if labels.shape != anatomy.hu.shape:
+        raise CtmarError(f"labels must have the CT's shape {anatomy.hu.shape}, got {labels.shape}")
+    image = sitk.GetImageFromArray(labels)
+    image.SetSpacing(anatomy.spacing_mm)
+    image.SetOrigin(anatomy.origin_mm)
+    image.SetDirection(anatomy.direction)
+    try:
+        sitk.WriteImage(image, os.fspath(path), useCompression=True)
+    except RuntimeError as error:
+        raise CtmarError(f"labels must be writable, got {path}: {str(error).splitlines()[-1]}") from error
+
+
+def to_scanner_mm(points_mm: NDArray[np.float64], anatomy: Anatomy) -> NDArray[np.float64]:
+    """Points ``(..., 3)`` of the anatomy's frame where they lie in the scanner, LPS."""
+    return points_mm @ np.reshape(anatomy.direction, (3, 3)).T + np.asarray(anatomy.origin_mm)
+
+
 def _labels(path: Path, ct: Any, convention: str) -> NDArray[np.uint8]:
     image = _read(path, "labels")
     _same_grid(image, ct)

@@ -1,8 +1,10 @@
 """Metal: hardware as signed distances, planned along the pedicles found in a label map, or random."""
 
 from ctmar.implants.canal import Canal, find_canal
+from ctmar.implants.construct import build
 from ctmar.implants.pedicles import Pedicle, find_pedicles
-from ctmar.implants.planner import Plan, build, sample_construct
+from ctmar.implants.plan import Device, Plan
+from ctmar.implants.planner import plan_construct, sample_construct
 from ctmar.implants.random_metal import RandomPlan, build_random_metal, sample_random_metal
 from ctmar.implants.shapes import Part, Shape
 from ctmar.physics.materials import METALS
@@ -10,6 +12,7 @@ from ctmar.physics.materials import METALS
 __all__ = [
     "METALS",
     "Canal",
+    "Device",
     "Part",
     "Pedicle",
     "Plan",
@@ -19,6 +22,7 @@ __all__ = [
     "build_random_metal",
     "find_canal",
     "find_pedicles",
+    "plan_construct",
     "sample_construct",
     "sample_random_metal",
 ]

@@ -17,6 +17,9 @@ a canal of 15 to 16 mm and a cord of about 10 mm in height."""
 
 OPEN_RING_MM = 5.0
 """How far the cavity goes on above and below the slices in which the ring is closed."""
+STRAY_MM, STRAY_SPAN_MM = 6.0, 40.0
+"""A cavity this far from the middle of those around it, within half the span up and down, is no canal:
+between two endplates the rim of a body closes a ring of its own around the disc."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def find_canal(anatomy: Anatomy) -> Canal:
     inside, ring = mask[:, window[0], window[1]], bone[:, window[0], window[1]]
     for k in np.flatnonzero(ring.any(axis=(1, 2))):
         inside[k] = _cavity(ring[k], anatomy.spacing_mm)
+    inside[_stray(inside, anatomy.spacing_mm)] = False
     span = 2 * round(OPEN_RING_MM / anatomy.spacing_mm[2]) + 1
     inside |= ndimage.maximum_filter1d(inside, span, axis=0)
     margin = _disc(CORD_MARGIN_MM, anatomy.spacing_mm)
@@ -75,6 +79,16 @@ def _window(voxels: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -
         slice(max(int(rows[0]) - pad_y, 0), int(rows[-1]) + pad_y + 1),
         slice(max(int(columns[0]) - pad_x, 0), int(columns[-1]) + pad_x + 1),
     )
+
+
+def _stray(inside: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.intp]:
+    """Slices whose cavity lies apart from the median of the cavities around it."""
+    found = np.flatnonzero(inside.any(axis=(1, 2)))
+    middle = np.array([np.argwhere(inside[k]).mean(axis=0) for k in found]).reshape(-1, 2)
+    middle = middle * np.asarray(spacing_mm[1::-1])
+    near = np.abs(found[:, None] - found) * spacing_mm[2] <= STRAY_SPAN_MM / 2
+    usual = np.array([np.median(middle[row], axis=0) for row in near]).reshape(-1, 2)
+    return found[np.linalg.norm(middle - usual, axis=1) > STRAY_MM]
 
 
 def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:

@@ -47,6 +47,8 @@ class ScrewShaft:
         diameter_mm: Over the thread's crests.
         pitch_mm: Advance of the thread in one turn.
         depth_mm: From crest to root.
+        core_taper: Share by which the root narrows towards the tip, in [0, 0.6]; 0 is a cylinder.
+        bore_mm: Diameter of a cannulation along the axis; 0 for none.
     """
 
     start_mm: Vector
@@ -55,8 +57,14 @@ class ScrewShaft:
     diameter_mm: float
     pitch_mm: float = THREAD_PITCH_MM
     depth_mm: float = THREAD_DEPTH_MM
+    core_taper: float = 0.0
+    bore_mm: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.core_taper <= 0.6:
+            raise CtmarError(f"core_taper must lie in [0, 0.6], got {self.core_taper!r}")
+        if not 0 <= self.bore_mm < 0.4 * self.diameter_mm:
+            raise CtmarError(f"bore_mm must lie in [0, {0.4 * self.diameter_mm:g}), got {self.bore_mm!r}")
         for name in ("length_mm", "diameter_mm", "pitch_mm", "depth_mm"):
             positive(name, getattr(self, name))
         if self.diameter_mm <= 2.5 * self.depth_mm:
@@ -71,10 +79,16 @@ class ScrewShaft:
         height = self._thread_height(points_mm, along, axis)
         crest = frustum_distance(along, radial, self.length_mm, self.diameter_mm / 2, self.diameter_mm / 2)
         taper = np.clip((along - self.length_mm + TIP_LENGTH_MM) / TIP_LENGTH_MM, 0.0, 1.0)
-        surface = (self.diameter_mm / 2 - self.depth_mm + height) * (1 - 0.75 * taper)
-        flank = self.depth_mm / (self.pitch_mm / 2)
+        # The crests keep their diameter: where the root is thinner the thread is deeper.
+        root = (self.diameter_mm / 2 - self.depth_mm) * (
+            1 - self.core_taper * np.clip(along / self.length_mm, 0.0, 1.0)
+        )
+        depth = self.diameter_mm / 2 - root
+        surface = (root + height / self.depth_mm * depth) * (1 - 0.75 * taper)
+        flank = depth / (self.pitch_mm / 2)
         cone = 0.75 * self.diameter_mm / 2 / TIP_LENGTH_MM * (taper > 0)
-        return np.maximum(crest, (radial - surface) / np.sqrt(1 + np.maximum(flank, cone) ** 2))
+        solid = np.maximum(crest, (radial - surface) / np.sqrt(1 + np.maximum(flank, cone) ** 2))
+        return np.maximum(solid, self.bore_mm / 2 - radial) if self.bore_mm else solid
 
     def _thread_height(self, points_mm: FloatArray, along: FloatArray, axis: FloatArray) -> FloatArray:
         """Height over the root in [0, depth]: a triangle wave that turns once a pitch."""

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from ctmar.errors import CtmarError
 from ctmar.physics.materials import METALS
 
+PART_METALS = (*METALS, "titanium", "tantalum", "gold", "amalgam")
+"""What pieces are made of: the alloys of spinal hardware, pure titanium, markers, fillings."""
+
 FloatArray = NDArray[np.float64]
 Vector = tuple[float, float, float]
 
@@ -38,17 +41,21 @@ class Part:
 
     Attributes:
         name: What reports call it ("T11 left screw").
-        material: One of ``METALS``.
+        material: One of ``PART_METALS``.
         shape: The solid, in mm of the anatomy's frame.
+        fill: Share of its volume that is metal: below 1 for a porous piece.
     """
 
     name: str
     material: str
     shape: Shape
+    fill: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.material not in METALS:
-            raise CtmarError(f"material must be one of {', '.join(METALS)}, got {self.material!r}")
+        if self.material not in PART_METALS:
+            raise CtmarError(f"material must be one of {', '.join(PART_METALS)}, got {self.material!r}")
+        if not 0 < self.fill <= 1:
+            raise CtmarError(f"fill must lie in (0, 1], got {self.fill!r}")
 
 
 def vector(values: ArrayLike) -> Vector:

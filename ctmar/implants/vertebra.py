@@ -69,9 +69,10 @@ class Vertebra:
 
 
 def find_vertebrae(anatomy: Anatomy, canal: Canal) -> tuple[Vertebra, ...]:
-    """Vertebrae from L5 upwards whose body and pedicles lie whole in the volume and that the canal passes.
+    """Vertebrae from L5 upwards with a body in the volume, not cut at its sides, that the canal passes.
 
-    Processes behind the canal may be cut: no screw needs them.
+    Processes behind the canal may be cut, and the volume may end within the vertebra: whether a
+    pedicle is there is the pedicle's own question.
     """
     boxes = ndimage.find_objects(anatomy.labels, max(LEVELS))
     found = [
@@ -103,12 +104,12 @@ def _cut(anatomy: Anatomy, canal: Canal, label: int, box: tuple[slice, ...]) -> 
 def _front(
     bone: NDArray[np.bool_], corner: tuple[int, int, int], anatomy: Anatomy, centers: FloatArray
 ) -> FloatArray | None:
-    """Voxels (n, 3) in mm before the canal's centre; None where cut by the volume or no body."""
+    """Voxels (n, 3) in mm before the canal's centre; None where cut at the sides or no body."""
     index = np.argwhere(bone)[:, ::-1] + np.asarray(corner)
     points = index * np.asarray(anatomy.spacing_mm)
     before = points[:, 1] < np.interp(points[:, 2], centers[:, 2], centers[:, 1])
     last = np.asarray(anatomy.labels.shape)[::-1] - 1
-    edge = ((index == 0) | (index == last)).any(axis=1)
+    edge = ((index == 0) | (index == last))[:, :2].any(axis=1)
     volume = before.sum() * float(np.prod(anatomy.spacing_mm))
     return None if (before & edge).any() or volume < MIN_BODY_MM3 else points[before]
 

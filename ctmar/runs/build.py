@@ -1,6 +1,5 @@
 """From a composed config to the objects that a job works with."""
 
-import datetime
 import json
 from functools import partial
 from pathlib import Path
@@ -23,16 +22,6 @@ def set_threads(cfg: DictConfig) -> None:
     """Torch's threads, where the config names a number."""
     if cfg.extras.num_threads is not None:
         torch.set_num_threads(int(cfg.extras.num_threads))
-
-
-def output_dir(cfg: DictConfig) -> Path:
-    """The run's folder; made up where the caller of ``compose()`` gave none."""
-    if cfg.paths.output_dir is None:
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-        cfg.paths.output_dir = str(Path(cfg.paths.outputs) / cfg.task_name / "runs" / stamp)
-    folder = Path(cfg.paths.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import ctmar
 from ctmar.errors import CtmarError
 
-JOBS = ("train", "evaluate", "simulate", "benchmark")
+JOBS = ("train", "evaluate", "simulate", "plan", "benchmark")
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 

@@ -18,7 +18,8 @@ from ctmar.evaluation import ImageMethod, Method, evaluate, format_table
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
-from ctmar.runs.build import build_data, build_model, make, output_dir, plain, set_threads
+from ctmar.runs.build import build_data, build_model, make, plain, set_threads
+from ctmar.runs.folder import output_dir
 from ctmar.sample import MARSample
 
 RUN_KEYS = (

@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 import ctmar
 from ctmar.data.simulate import SPLITS
 from ctmar.errors import CtmarError
-from ctmar.runs.build import build_data, output_dir, recipe, set_threads
+from ctmar.runs.build import build_data, recipe, set_threads
+from ctmar.runs.folder import output_dir
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:

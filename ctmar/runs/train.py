@@ -21,11 +21,11 @@ from ctmar.runs.build import (
     build_loggers,
     build_model,
     make,
-    output_dir,
     plain,
     set_threads,
 )
 from ctmar.runs.evaluate import evaluate_model, flat, load_weights, require_checkpoint
+from ctmar.runs.folder import output_dir
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:

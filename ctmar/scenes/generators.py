@@ -6,19 +6,22 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.masks import body_mask
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants.canal import Canal, find_canal
+from ctmar.implants.construct import build, changes
 from ctmar.implants.pedicles import Pedicle, find_pedicles
-from ctmar.implants.planner import build, reach_z_mm, sample_construct
+from ctmar.implants.planner import sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
+from ctmar.implants.rules import reach_z_mm
 from ctmar.implants.shapes import Part
+from ctmar.implants.surgery import Habits, sample_surgery
 from ctmar.implants.vertebra import Vertebra, find_vertebrae
 from ctmar.physics.materials import METALS
+from ctmar.scenes.areas import metal_areas_mm2
 from ctmar.scenes.scene import Pose, Scene, metal_in_slice
 
 MIN_METAL_MM2 = 20.0
@@ -29,6 +32,9 @@ ATTEMPTS = 20
 """Plans that are tried for one that leaves enough metal in the wanted slices."""
 
 
+CONSTRUCTS = ("plain", "rich")
+
+
 class SceneGenerator(Protocol):
     """What puts metal into a body."""
 
@@ -37,7 +43,7 @@ class SceneGenerator(Protocol):
         ...
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=24)
 def _landmarks(anatomy: Anatomy) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vertebra, ...]]:
     """Pedicles, canal and vertebrae of a body, found once."""
     canal = find_canal(anatomy)
@@ -55,12 +61,17 @@ class RealisticGenerator:
         entry_jitter_mm: Standard deviation of its entry.
         max_rotation_deg: Largest turn of the patient in the scanner.
         max_shift_mm: Largest shift of the patient along each axis.
+        construct: ``plain`` for screws and rods; ``rich`` for whole operations: cages, laminectomies,
+            cross-links, hooks, wires, cement, misplaced screws (``ctmar.implants.surgery``).
+        habits: How often each of these is done, by name; the surgery's own where None.
     """
 
     def __init__(
         self,
         levels: Sequence[int] = (2, 4),
         *,
+        construct: str = "plain",
+        habits: Mapping[str, float] | None = None,
         unilateral_probability: float = 0.15,
         alloys: Mapping[str, float] | None = None,
         angle_jitter_deg: float = 2.0,
@@ -69,6 +80,11 @@ class RealisticGenerator:
         max_shift_mm: float = 5.0,
     ) -> None:
         self.levels = _pair("levels", levels)
+        if construct not in CONSTRUCTS:
+            raise CtmarError(f"construct must be one of {', '.join(CONSTRUCTS)}, got {construct!r}")
+        if habits is not None and construct == "plain":
+            raise CtmarError("habits must go with construct=rich, got construct='plain'")
+        self.habits = Habits.of(habits) if construct == "rich" else None
         self.options: dict[str, Any] = {
             "unilateral_probability": _share("unilateral_probability", unilateral_probability),
             "alloys": None if alloys is None else dict(alloys),
@@ -91,15 +107,16 @@ class RealisticGenerator:
         pose = sample_pose(self.max_rotation_deg, self.max_shift_mm, rng)
         levels = (int(self.levels[0]), int(self.levels[1]))
         for _ in range(ATTEMPTS):
-            plan = sample_construct(
-                pedicles, rng, canal=canal, vertebrae=vertebrae, z_mm=z_mm, levels=levels, **self.options
-            )
+            options = {"canal": canal, "z_mm": z_mm, "levels": levels, **self.options}
+            if self.habits is None:
+                plan = sample_construct(pedicles, rng, vertebrae=vertebrae, **options)
+            else:
+                plan = sample_surgery(pedicles, vertebrae, rng, habits=self.habits, **options)
             parts = build(plan)
             center = _choose_slice(anatomy, parts, slices, rng)
             if center is not None:
-                return Scene(
-                    anatomy, parts, center, pose, _parameters("realistic", center, pose, plan.to_dict())
-                )
+                told = _parameters("realistic", center, pose, plan.to_dict())
+                return Scene(anatomy, parts, center, pose, told, changes(plan))
         raise CtmarError(_no_room(anatomy, slices, pedicles))
 
 
@@ -204,8 +221,8 @@ def _choose_slice(
 ) -> int | None:
     """One of the slices that hold enough metal, those rich in screws likelier; None where none does."""
     shafts = [part for part in parts if part.name.endswith(("left screw", "right screw"))]
-    total: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, parts, k) for k in slices])
-    screw: NDArray[np.float64] = np.array([metal_area_mm2(anatomy, shafts, k) for k in slices])
+    total = metal_areas_mm2(anatomy, parts, slices)
+    screw = metal_areas_mm2(anatomy, shafts, slices)
     weights = np.where(total >= MIN_METAL_MM2, screw + SCREW_SHARE * (total - screw), 0.0)
     if weights.sum() <= 0:
         return None

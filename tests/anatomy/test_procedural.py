@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ctmar.anatomy import labels as ids
 from ctmar.anatomy.masks import body_mask
-from ctmar.anatomy.procedural import build_body, pedicle_truth, sample_body
+from ctmar.anatomy.procedural import build_body, build_spine, pedicle_truth, sample_body
 from ctmar.errors import CtmarError
 
 LEVELS = ("L1", "L2", "L3")
@@ -86,6 +86,15 @@ def test_bone_has_a_shell_denser_than_its_marrow(body):
     marrow, shell = body.hu[distance > 5], body.hu[bone & (distance <= 1.5)]
     assert 90 < marrow.mean() < 280 and marrow.std() > 15
     assert shell.mean() > marrow.mean() + 100
+
+
+def test_a_spine_alone_has_the_labels_of_the_whole_body(body):
+    alone = build_spine(5, LEVELS, FINE)
+    spine = np.isin(body.labels, (*ids.VERTEBRAE, ids.CORD))
+    np.testing.assert_array_equal(alone.labels, np.where(spine, body.labels, 0))
+    assert (
+        alone.spacing_mm == body.spacing_mm and alone.hu[alone.labels == ids.LEVEL_TO_ID["L2"]].mean() > 150
+    )
 
 
 def test_pedicle_truth_lies_in_its_own_vertebra(body, truth):

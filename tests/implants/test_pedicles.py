@@ -29,7 +29,7 @@ def test_pedicles_are_found_with_their_size_place_and_angle(spacing_mm):
         expected = OFFSET_MM + (y - ISTHMUS_Y) * np.tan(np.radians(MEDIAL_DEG))
         assert sign * (x - middle) == pytest.approx(expected, abs=1.5)
         assert z == pytest.approx(height + 4, abs=2.0)
-        assert pedicle.width_mm == pytest.approx(WIDTH_MM, abs=max(1.2, 1.1 * spacing_mm[0]))
+        assert pedicle.width_mm == pytest.approx(WIDTH_MM, abs=max(1.2, 1.3 * spacing_mm[0]))
         assert pedicle.height_mm == pytest.approx(HEIGHT_MM, abs=3.0)
         assert medial_deg(pedicle) == pytest.approx(MEDIAL_DEG, abs=6.0)
         assert abs(pedicle.direction[2]) < 0.15 and pedicle.direction[1] < 0
@@ -64,11 +64,29 @@ def test_a_mirrored_spine_has_mirrored_pedicles():
         assert other.width_mm == pytest.approx(pedicle.width_mm, abs=0.4)
 
 
-def test_vertebrae_cut_by_the_volume_are_skipped(toy_spine):
-    cut = replace(toy_spine, hu=toy_spine.hu[:36], labels=toy_spine.labels[:36])
+def test_pedicles_cut_by_the_volume_are_skipped(toy_spine):
+    cut = replace(toy_spine, hu=toy_spine.hu[:38], labels=toy_spine.labels[:38])
     assert {p.level for p in find_pedicles(cut)} == {"L3", "L2"}
-    cut = replace(toy_spine, hu=toy_spine.hu[6:], labels=toy_spine.labels[6:])
+    cut = replace(toy_spine, hu=toy_spine.hu[8:], labels=toy_spine.labels[8:])
     assert {p.level for p in find_pedicles(cut)} == {"L2", "L1"}
+
+
+def test_a_body_cut_below_its_whole_pedicles_costs_no_level(toy_spine):
+    cut = replace(toy_spine, hu=toy_spine.hu[5:], labels=toy_spine.labels[5:])
+    assert {p.level for p in find_pedicles(cut)} == {"L3", "L2", "L1"}
+
+
+def test_the_rim_of_a_body_around_a_disc_is_no_canal(toy_spine):
+    labels, (sx, sy, sz) = np.array(toy_spine.labels), toy_spine.spacing_mm
+    y, x = np.mgrid[: labels.shape[1], : labels.shape[2]]
+    radius = np.hypot(x * sx - 47.2, y * sy - 35.0)
+    rim = round(38.0 / sz)
+    labels[rim][(radius > 11) & (radius < 16)] = 29
+    canal = find_canal(replace(toy_spine, labels=labels))
+    assert not canal.contains(np.array([47.2, 35.0, rim * sz]))
+    assert canal.contains(np.array([47.2, 61.0, rim * sz]))
+    without_cord = np.where(labels == 79, 0, labels).astype(np.uint8)
+    assert not find_canal(replace(toy_spine, labels=without_cord)).contains(np.array([47.2, 35.0, rim * sz]))
 
 
 def test_a_cut_spinous_process_costs_no_level(toy_spine):
@@ -116,13 +134,13 @@ def thorax(data_dir) -> Anatomy:
 @pytest.mark.slow
 def test_a_real_spine_has_pedicles_of_human_size(thorax):
     found = find_pedicles(thorax)
-    assert {"T10", "T11", "T12", "L1"} <= {p.level for p in found} <= {"T9", "T10", "T11", "T12", "L1", "L2"}
+    assert {"T9", "T10", "T11", "T12", "L1"} <= {p.level for p in found}
     assert all(sum(p.level == level for p in found) == 2 for level in ("T10", "T11", "T12", "L1"))
     for pedicle in found:
         assert 5.5 < pedicle.width_mm < 11.0
-        assert 11.0 < pedicle.height_mm < 25.0
+        assert 11.0 < pedicle.height_mm < 20.0
         assert 35.0 < pedicle.depth_mm < 65.0
-        assert -12.0 < medial_deg(pedicle) < 30.0
+        assert -15.0 < medial_deg(pedicle) < 30.0
         assert (
             thorax.labels[tuple(np.rint(np.array(pedicle.isthmus_mm) / thorax.spacing_mm).astype(int)[::-1])]
             > 0

@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 from ctmar.errors import CtmarError
-from ctmar.implants import METALS, Canal, Plan, build, find_canal, find_pedicles, sample_construct
-from ctmar.implants.planner import screw_diameter_mm, screw_length_mm
+from ctmar.implants import (
+    METALS,
+    Canal,
+    Plan,
+    build,
+    find_canal,
+    find_pedicles,
+    plan_construct,
+    sample_construct,
+)
+from ctmar.implants.placing import breach_mm, grade, misplaced
+from ctmar.implants.rules import screw_diameter_mm, screw_length_mm
 from ctmar.implants.vertebra import find_vertebrae
 
 
@@ -48,7 +58,7 @@ def test_screws_keep_the_rules(pedicles, canal):
             pedicle = sizes[screw.level, screw.side]
             assert screw.diameter_mm <= max(4.0, 0.8 * pedicle.width_mm) and screw.diameter_mm % 0.5 == 0
             assert screw.length_mm <= pedicle.depth_mm - 4.0 and screw.length_mm % 5 == 0
-            turn = np.degrees(np.arccos(np.dot(screw.direction, pedicle.direction)))
+            turn = np.degrees(np.arccos(min(1.0, np.dot(screw.direction, pedicle.direction))))
             assert turn < 12.0
 
 
@@ -149,3 +159,40 @@ def test_no_room_is_one_line(pedicles):
         with pytest.raises(CtmarError, match="a screw needs a whole vertebra with room") as caught:
             sample_construct(some, np.random.default_rng(0), z_mm=z_mm)
         assert "\n" not in str(caught.value)
+
+
+def test_a_plan_survives_yaml_to_the_last_bit(pedicles, canal, tmp_path):
+    plan = sample_construct(pedicles, np.random.default_rng(5), canal=canal)
+    plan.save(tmp_path / "plan.yaml")
+    again = Plan.load(tmp_path / "plan.yaml")
+    assert again == plan and build(again) == build(plan)
+    assert str(plan).count("\n") == len(plan.screws) + len(plan.rods) - 1 and "L1" in str(plan)
+
+
+def test_the_rules_alone_give_the_largest_screws_on_the_axes(pedicles, canal, toy_spine):
+    vertebrae = find_vertebrae(toy_spine, canal)
+    plan = plan_construct(pedicles, canal=canal, vertebrae=vertebrae, levels=["L1", "L2"], alloy="steel")
+    assert plan == plan_construct(
+        pedicles, canal=canal, vertebrae=vertebrae, levels=["L2", "L1"], alloy="steel"
+    )
+    assert {(s.level, s.side) for s in plan.screws} == {
+        (n, s) for n in ("L1", "L2") for s in ("left", "right")
+    }
+    for screw in plan.screws:
+        pedicle = next(p for p in pedicles if (p.level, p.side) == (screw.level, screw.side))
+        np.testing.assert_allclose(screw.direction, pedicle.direction)
+        assert screw.diameter_mm == screw_diameter_mm(pedicle.width_mm) and screw.material == "316L"
+    with pytest.raises(CtmarError, match=r"levels must be among those found \(L3, L2, L1\), got T4"):
+        plan_construct(pedicles, levels=["T4", "L1"])
+
+
+def test_screws_are_misplaced_by_grade(pedicles, toy_spine, canal):
+    bones = {v.level: v for v in find_vertebrae(toy_spine, canal)}
+    plan = plan_construct(pedicles, canal=canal, vertebrae=tuple(bones.values()))
+    for screw, pedicle in zip(plan.screws, pedicles, strict=True):
+        assert grade(breach_mm(screw, pedicle, bones[screw.level])) == "A"
+        for wanted, (low, high) in {"B": (0.25, 2), "C": (2, 4), "D": (4, 6), "E": (6, 99)}.items():
+            moved = misplaced(screw, pedicle, bones[screw.level], wanted, outwards=False)
+            assert moved is not None and low < breach_mm(moved, pedicle, bones[screw.level]) <= high
+            inwards = np.sign(moved.entry_mm[0] - screw.entry_mm[0])
+            assert inwards == (-1 if screw.side == "left" else 1)

@@ -125,7 +125,7 @@ def test_console_command_without_a_job_says_which_there_are(capfd: pytest.Captur
         check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert out.returncode == 2 and "train|evaluate|simulate" in out.stderr
+    assert out.returncode == 2 and "train|evaluate|simulate|plan" in out.stderr
 
 
 def run_job(tmp_path: Path, cache: Path, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -11,8 +11,10 @@ from ctmar.anatomy.procedural import build_body
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants import Plan, RandomPlan, build, build_random_metal
+from ctmar.implants.construct import changes
 from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
-from ctmar.scenes.generators import _landmarks
+from ctmar.scenes.areas import metal_areas_mm2
+from ctmar.scenes.generators import _landmarks, metal_area_mm2
 
 GENERATORS = [RealisticGenerator(), RandomGenerator(), MixedGenerator(0.5)]
 IDS = ["realistic", "random", "mixed"]
@@ -101,6 +103,23 @@ def test_no_room_is_one_line_that_names_the_slices(anatomy):
         assert "\n" not in str(caught.value)
 
 
+def test_areas_by_counting_are_those_of_the_slices(anatomy, slices):
+    scene = RealisticGenerator().sample(anatomy, slices, np.random.default_rng(4))
+    areas = metal_areas_mm2(anatomy, scene.parts, slices)
+    exact = np.array([metal_area_mm2(anatomy, scene.parts, k) for k in slices])
+    np.testing.assert_allclose(areas, exact, atol=0.04 * exact.max())
+    assert exact.max() > 100 and metal_areas_mm2(anatomy, (), slices).sum() == 0
+
+
+def test_a_rich_construct_is_a_plain_one_and_more(anatomy, slices):
+    generator = RealisticGenerator(construct="rich", habits={"cage": 1.0, "laminectomy": 1.0})
+    scene = generator.sample(anatomy, slices, np.random.default_rng(1))
+    again = Plan.from_dict(json.loads(json.dumps(scene.parameters["plan"])))
+    assert build(again) == scene.parts and changes(again) == scene.changes
+    assert any("laminectomy" in change.name for change in scene.changes)
+    assert RealisticGenerator().sample(anatomy, slices, np.random.default_rng(1)).changes == ()
+
+
 def test_random_metal_needs_a_body(anatomy):
     air = replace(anatomy, hu=np.full_like(anatomy.hu, -1000.0))
     with pytest.raises(CtmarError, match="random metal needs slices with body"):
@@ -120,6 +139,8 @@ def test_slices_outside_the_volume_are_refused(generator, anatomy):
         (lambda: MixedGenerator(1.5), r"realistic_ratio must lie in \[0, 1\], got 1.5"),
         (lambda: RealisticGenerator(max_shift_mm=-1.0), "max_shift_mm must be 0 or more, got -1.0"),
         (lambda: RealisticGenerator(levels=(3, 2)), "levels must be"),
+        (lambda: RealisticGenerator(construct="huge"), "construct must be one of plain, rich, got 'huge'"),
+        (lambda: RealisticGenerator(habits={"cage": 1.0}), "habits must go with construct=rich"),
         (lambda: RandomGenerator(materials=["gold"]), "materials must be some of"),
     ],
 )

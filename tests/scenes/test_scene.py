@@ -8,6 +8,8 @@ import pytest
 from ctmar.anatomy import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
+from ctmar.implants.construct import Change
+from ctmar.implants.hardware import ScrewShaft, spline_rod
 from ctmar.implants.shapes import Cylinder, Part, Sphere
 from ctmar.scenes import Pose, Scene
 
@@ -48,6 +50,43 @@ def test_the_metal_has_the_volume_of_its_shape(anatomy, shape, volume, pose):
     cut = scene.slices(range(-9, 10), ImageGrid((140, 140), 0.7))
     assert cut.metal["316L"].sum() * 0.7**2 * 2.5 == pytest.approx(volume, rel=0.01)
     assert cut.metal["316L"].max() <= 1.0 and cut.metal["316L"].min() >= 0.0
+
+
+def by_counting(shape, step=0.1):
+    """Volume by counting points inside: no partial volumes, no distances."""
+    low, high = shape.bounds_mm()
+    x, y, z = (np.arange(a + step / 2, b, step) for a, b in zip(low, high, strict=True))
+    count = 0
+    for height in z:
+        plane = np.stack(np.meshgrid(x, y, [height], indexing="ij"), axis=-1)
+        count += int((shape.signed_distance(plane) < 0).sum())
+    return count * step**3
+
+
+@pytest.mark.parametrize("spacing", [SPACING, (0.7, 0.7, 0.7)], ids=["2.5 mm", "0.7 mm"])
+@pytest.mark.parametrize("seed", range(3))
+def test_screws_rods_and_heads_have_their_volume_at_any_pose(anatomy, seed, spacing):
+    rng = np.random.default_rng(seed)
+    direction = tuple(rng.standard_normal(3))
+    middle = CENTER[:2].tolist() + [10 * spacing[2]]
+    hu = np.zeros((21, 80, 100), np.float32)
+    body = Anatomy("still", hu, hu.astype(np.uint8), spacing)
+    reach = 0.35 * spacing[2] * 20
+    start = tuple(middle - np.asarray(direction) / np.linalg.norm(direction) * reach)
+    ends = [tuple(middle + reach * v) for v in rng.uniform(-0.8, 0.8, (3, 3))]
+    shapes = (
+        ScrewShaft(start, direction, 2 * reach, 5.0),
+        spline_rod(ends, 5.5, 0.0),
+        Sphere(tuple(middle + rng.uniform(-1, 1, 3)), 4.0),
+    )
+    for shape in shapes:
+        pose = Pose(float(rng.uniform(-20, 20)), (float(rng.uniform(-4, 4)), float(rng.uniform(-4, 4))))
+        cut = Scene(body, (Part("x", "316L", shape),), 10, pose).slices(
+            range(-10, 11), ImageGrid((150, 150), 0.7)
+        )
+        volume = cut.metal["316L"].sum() * 0.7**2 * spacing[2]
+        expected = by_counting(shape, 0.1 if spacing[2] < 1 else 0.2)
+        assert volume == pytest.approx(expected, rel=0.01), type(shape).__name__
 
 
 def test_shapes_types_and_spacing(anatomy):
@@ -108,6 +147,24 @@ def test_overlapping_metal_counts_once_and_the_earlier_wins(anatomy):
     np.testing.assert_array_equal(both["CoCrMo"], alone["CoCrMo"])
     assert (both["CoCrMo"] + both["316L"]).max() <= 1.0 + 1e-6
     assert both["316L"].sum() < 0.8 * whole["316L"].sum()
+
+
+def test_what_surgery_changed_is_there_without_the_metal_and_has_no_label(anatomy):
+    change = Change("cage", 181.0, Sphere(tuple(CENTER + [12.0, 0.0, 0.0]), 7.0))
+    grid = ImageGrid((80, 100), 0.9)
+    before, after = (Scene(anatomy, (), 10, changes=c).slices((0,), grid) for c in ((), (change,)))
+    assert after.hu[0, 40, 63] == pytest.approx(181.0) and after.labels[0, 40, 63] == 0
+    assert before.labels[0, 40, 63] == 31 and after.metal == {}
+    away = np.hypot(*(np.indices((80, 100)) - np.array([39.5, 62.8])[:, None, None])) * 0.9 > 8.5
+    np.testing.assert_array_equal(after.hu[0][away], before.hu[0][away])
+
+
+def test_porous_metal_fills_its_share(anatomy):
+    whole, porous = (Part("x", "316L", Sphere(tuple(CENTER), 6.0), fill) for fill in (1.0, 0.35))
+    sums = [
+        Scene(anatomy, (p,), 10).slices((0,), ImageGrid((60, 60), 0.9)).metal["316L"] for p in (whole, porous)
+    ]
+    np.testing.assert_allclose(sums[1], 0.35 * sums[0], rtol=1e-5)
 
 
 def test_thin_metal_fills_a_slice_in_part(anatomy):

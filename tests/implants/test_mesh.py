@@ -1,0 +1,168 @@
+"""STL solids: exact volumes, the same metal as their parametric twins, one line for broken files."""
+
+import numpy as np
+import pytest
+
+from ctmar.anatomy import Anatomy
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.implants import Plan, build
+from ctmar.implants.construct import with_meshes
+from ctmar.implants.hardware import ScrewShaft
+from ctmar.implants.mesh import Mesh, screw_mesh
+from ctmar.implants.plan import ScrewPlan
+from ctmar.implants.shapes import Cylinder, Part, Sphere
+from ctmar.implants.surface import triangles, write_stl
+from ctmar.operators import RayTransform
+from ctmar.scenes import Pose, Scene
+
+BOX = np.array(
+    [
+        [[0, 0, 0], [0, 1, 0], [1, 1, 0]],
+        [[0, 0, 0], [1, 1, 0], [1, 0, 0]],
+        [[0, 0, 1], [1, 1, 1], [0, 1, 1]],
+        [[0, 0, 1], [1, 0, 1], [1, 1, 1]],
+        [[0, 0, 0], [1, 0, 1], [0, 0, 1]],
+        [[0, 0, 0], [1, 0, 0], [1, 0, 1]],
+        [[0, 1, 0], [0, 1, 1], [1, 1, 1]],
+        [[0, 1, 0], [1, 1, 1], [1, 1, 0]],
+        [[0, 0, 0], [0, 0, 1], [0, 1, 1]],
+        [[0, 0, 0], [0, 1, 1], [0, 1, 0]],
+        [[1, 0, 0], [1, 1, 1], [1, 0, 1]],
+        [[1, 0, 0], [1, 1, 0], [1, 1, 1]],
+    ],
+    dtype=float,
+)
+
+
+@pytest.fixture
+def box(tmp_path):
+    """A box of 6 × 4 × 10 mm with a corner at the origin."""
+    write_stl(tmp_path / "box.stl", BOX * (6.0, 4.0, 10.0))
+    return str(tmp_path / "box.stl")
+
+
+def still(spacing=(0.7, 0.7, 0.7), slices=80):
+    hu = np.zeros((slices, 60, 60), np.float32)
+    return Anatomy("still", hu, hu.astype(np.uint8), spacing)
+
+
+def volume(shape, pose=None, anatomy=None):
+    anatomy = anatomy or still()
+    scene = Scene(anatomy, (Part("x", "316L", shape),), len(anatomy.hu) // 2, pose or Pose())
+    half = len(anatomy.hu) // 2
+    cut = scene.slices(range(-half, half), ImageGrid((100, 100), 0.7))
+    return float(cut.metal["316L"].sum()) * 0.7**2 * anatomy.spacing_mm[2]
+
+
+def test_a_box_knows_inside_outside_and_its_distance(box):
+    mesh = Mesh(box, (10.0, 10.0, 10.0))
+    near = np.array([[13.0, 12.0, 20.2], [9.9, 12.0, 15.0], [13.0, 10.15, 15.0], [15.8, 13.9, 12.0]])
+    np.testing.assert_allclose(mesh.signed_distance(near), [0.2, 0.1, -0.15, -0.1], atol=0.02)
+    far = np.array([[13.0, 12.0, 15.0], [13.0, 12.0, 21.0], [90.0, 12.0, 15.0]])
+    np.testing.assert_allclose(mesh.signed_distance(far), [-2.0, 1.0, 2.0], atol=0.15)
+    assert mesh.volume_mm3 == pytest.approx(240.0)
+    low, high = mesh.bounds_mm()
+    np.testing.assert_allclose([low, high], [[10, 10, 10], [16, 14, 20]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mesh_fills_its_volume_at_any_pose(box, seed):
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    axes *= np.sign(np.linalg.det(axes))
+    mesh = Mesh(box, (20.6, 20.6, 27.0), tuple(map(tuple, axes)))
+    assert volume(mesh, Pose(float(rng.uniform(-30, 30)))) == pytest.approx(240.0, rel=0.01)
+
+
+def test_a_screw_stands_with_its_tip_where_the_plan_wants_it(tmp_path):
+    own = Cylinder((0.0, 0.0, 0.0), (0.0, -30.0, 0.0), 3.0, 0.5)
+    write_stl(tmp_path / "screw.stl", triangles(own, 0.3))
+    direction = np.array([0.2, -0.9, 0.3]) / np.linalg.norm([0.2, -0.9, 0.3])
+    mesh = screw_mesh(str(tmp_path / "screw.stl"), np.array([5.0, 6.0, 7.0]), direction)
+    on_axis = np.array([5.0, 6.0, 7.0]) - np.array([[1.0], [15.0], [28.0], [-1.0]]) * direction
+    assert (mesh.signed_distance(on_axis)[:3] < 0).all() and mesh.signed_distance(on_axis)[3] > 0
+
+
+def test_a_screw_and_its_stl_twin_give_the_same_sinogram(tmp_path):
+    screw = ScrewShaft((10.0, 30.0, 20.0), (0.6, -0.7, 0.15), 30.0, 6.0)
+    write_stl(tmp_path / "twin.stl", triangles(screw, 0.15))
+    twin = Mesh(str(tmp_path / "twin.stl"))
+    assert twin.volume_mm3 == pytest.approx(volume(screw, anatomy=still()), rel=0.02)
+    grid = ImageGrid((100, 100), 0.7)
+    ray = RayTransform(grid, ParallelBeam(90, 145, 0.7), "torch")
+    sinograms = []
+    for shape in (screw, twin):
+        scene = Scene(still((0.7, 0.7, 2.0), 24), (Part("x", "Ti-6Al-4V", shape),), 11)
+        import torch
+
+        metal = torch.from_numpy(scene.slices((-1, 0, 1), grid).metal["Ti-6Al-4V"])
+        sinograms.append(ray.forward(metal).numpy())
+    first, second = sinograms
+    assert np.linalg.norm(first - second) / np.linalg.norm(first) < 0.02
+    assert second.sum() == pytest.approx(first.sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["D4.5L35", "D5L45", "D6L50"])
+@pytest.mark.slow
+def test_real_screws_fill_their_volume(data_dir, name):
+    path = str(data_dir / "screws" / f"{name}.stl")
+    mesh = screw_mesh(path, np.array([24.0, 14.0, 10.0]), np.array([0.1, -0.3, -0.95]))
+    assert volume(mesh, Pose(7.0), still(slices=110)) == pytest.approx(mesh.volume_mm3, rel=0.01)
+
+
+BROKEN = {
+    "open": (BOX[:-1], "a mesh must be closed, got holes"),
+    "empty": (BOX[:0], "a mesh must"),
+    "metres": (BOX * 3000, "a mesh must measure at most 400 mm, got 3000 mm"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_meshes_are_one_line(tmp_path, name):
+    faces, message = BROKEN[name]
+    write_stl(tmp_path / "bad.stl", faces)
+    with pytest.raises(CtmarError, match=message) as caught:
+        Mesh(str(tmp_path / "bad.stl"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_mesh_is_refused(tmp_path):
+    with pytest.raises(CtmarError, match="which does not exist"):
+        Mesh(str(tmp_path / "none.stl"))
+    (tmp_path / "text.stl").write_text("hello")
+    with pytest.raises(CtmarError, match="a mesh must"):
+        Mesh(str(tmp_path / "text.stl"))
+    (tmp_path / "model.pkl").write_bytes(b"x")
+    with pytest.raises(CtmarError, match="a mesh must be an STL file"):
+        Mesh(str(tmp_path / "model.pkl"))
+
+
+def test_a_changed_file_is_read_anew(tmp_path):
+    import os
+
+    path = tmp_path / "ball.stl"
+    write_stl(path, triangles(Sphere((0.0, 0.0, 0.0), 4.0), 0.4))
+    first = Mesh(str(path)).volume_mm3
+    write_stl(path, triangles(Sphere((0.0, 0.0, 0.0), 6.0), 0.4))
+    os.utime(path, ns=(1, 1))
+    assert Mesh(str(path)).volume_mm3 > 3 * first
+
+
+def test_each_screw_takes_the_mesh_that_fits(tmp_path):
+    paths = []
+    for diameter in (4.0, 6.0):
+        own = Cylinder((0.0, 0.0, 0.0), (0.0, -30.0, 0.0), diameter / 2)
+        paths.append(str(tmp_path / f"{diameter}.stl"))
+        write_stl(tmp_path / f"{diameter}.stl", triangles(own, 0.2))
+    screws = tuple(
+        ScrewPlan("L1", side, (10.0, 40.0, 10.0), (0.0, -1.0, 0.0), size, 25.0, "316L")
+        for side, size in (("left", 5.5), ("right", 6.5))
+    )
+    plan = with_meshes(Plan(screws, ()), paths)
+    assert [screw.mesh for screw in plan.screws] == paths
+    parts = build(plan)
+    assert [part.name for part in parts] == ["L1 left screw", "L1 right screw"]
+    for part in parts:
+        assert part.shape.bounds_mm()[0][1] == pytest.approx(15.0, abs=0.2)
+    assert Plan.from_dict(plan.to_dict()) == plan
