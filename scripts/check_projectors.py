@@ -29,7 +29,7 @@ WATER = 0.020
 
 
 class Ellipse(NamedTuple):
-    """An ellipse in mm, its first axis turned by ``turn`` rad, and what it adds to the attenuation in 1/mm."""
+    """An ellipse in mm, its first axis turned by ``turn`` rad; ``mu`` is what it adds in 1/mm."""
 
     x: float
     y: float
@@ -151,7 +151,7 @@ def fbp_rows(name: str, ray: RayTransform) -> Iterator[Row]:
     sharpest = None
     for filter in FILTERS:
         hu = (ray.fbp(sinogram(WATER_DISK, BEAM), filter) / WATER - 1) * 1000
-        mtf50, overshoot = edge(hu + 1000 - 1000, radius)
+        mtf50, overshoot = edge(hu, radius)
         grain = float(ray.fbp(noise, filter)[inside].std()) / WATER * 1000
         sharpest = sharpest or grain
         yield Row(name, f"{filter}: water, mean inside 0.9 R", float(hu[inside].mean()), "HU", 0.1)

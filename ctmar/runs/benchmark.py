@@ -17,8 +17,9 @@ from ctmar.evaluation.others import ImageFolder, export_case, find_function
 from ctmar.models.base import Completion
 from ctmar.report.figures import render_distributions
 from ctmar.report.table import benchmark_text
-from ctmar.runs.build import make, output_dir, plain, set_threads
+from ctmar.runs.build import make, plain, set_threads
 from ctmar.runs.evaluate import as_method, load_checkpoint, load_weights
+from ctmar.runs.folder import output_dir
 from ctmar.runs.test_set import TestSet
 
 
