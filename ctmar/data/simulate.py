@@ -189,8 +189,10 @@ class Simulator:
         interpolated = linear_interpolation(scan.measured, scan.metal_trace)
         made = {"li": interpolated}
         if "nmar" in self.fills:
-            made["nmar"] = nmar(
-                scan.measured, scan.metal_trace, metal_mask, self.ray, self.scanner.mu_water, interpolated
+            parts = zip(scan.measured, scan.metal_trace, metal_mask, interpolated, strict=True)
+            # A call a slice: how slices are grouped in a projector may change their last bits.
+            made["nmar"] = torch.stack(
+                [nmar(x, trace, mask, self.ray, self.scanner.mu_water, li) for x, trace, mask, li in parts]
             )
         unknown = [name for name in self.fills if name not in made]
         if unknown:

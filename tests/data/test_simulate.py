@@ -65,8 +65,9 @@ def test_a_case_depends_on_seed_split_and_index_alone(anatomy: ProceduralSpine) 
         assert not torch.equal(a.measured, other.measured)
 
 
-def test_centre_slice_is_the_same_alone(anatomy: ProceduralSpine) -> None:
-    three, one = simulator(anatomy).case("test", 2), simulator(anatomy, slices=1).case("test", 2)
+@pytest.mark.parametrize("source", ["raw", "image"])
+def test_centre_slice_is_the_same_alone(anatomy: ProceduralSpine, source: str) -> None:
+    three, one = (simulator(anatomy, slices=n, source=source).case("test", 2) for n in (3, 1))
     assert equal(three.center(), one)
     assert not torch.equal(three.measured[0], one.measured[0])
 
