@@ -32,7 +32,7 @@ def transmitted(paths: Tensor, mu: Tensor, weights: Tensor) -> Tensor:
             left[n, block] = by_energy @ weight
     out = weights.sum(1, keepdim=True).repeat(1, flat.shape[1])
     out[:, through] = left
-    return out.reshape(-1, *paths.shape[1:])
+    return out.reshape(len(out), *paths.shape[1:])
 
 
 class TissueTable:
@@ -70,4 +70,4 @@ class TissueTable:
         out = found[0, :, 0].exp_()
         direct = (first > self.LARGEST_MM[0]) | (second > self.LARGEST_MM[1]) | ((first == 0) & (second == 0))
         out[:, direct] = transmitted(flat[:, direct], self._mu, self._weights)
-        return out.reshape(-1, *paths.shape[1:])
+        return out.reshape(len(out), *paths.shape[1:])

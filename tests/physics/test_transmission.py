@@ -37,6 +37,12 @@ def test_air_is_exact_and_what_lies_beyond_is_summed() -> None:
     assert torch.equal(TissueTable(mu, weights)(paths), transmitted(paths, mu, weights))
 
 
+def test_rays_that_are_all_in_the_table_or_none_at_all_are_well() -> None:
+    mu, weights = tabled(120, "integrating")
+    for paths in (torch.full((2, 3, 4), 5.0), torch.zeros(2, 3, 4), torch.zeros(2, 0, 4)):
+        assert TissueTable(mu, weights)(paths).shape == transmitted(paths, mu, weights).shape == paths.shape
+
+
 def test_a_plane_of_many_rays_is_the_same_by_table_and_by_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = RayTransform(ImageGrid((64, 64), 4.0), ParallelBeam(30, 100, 4.0))
     hu = np.full((1, 64, 64), -1000.0, np.float32)
