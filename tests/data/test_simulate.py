@@ -148,7 +148,7 @@ def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
     anatomy: ProceduralSpine,
 ) -> None:
     plain, wide = Scanner(photons_per_ray=None), Scanner(photons_per_ray=None, slice_profile=[1, 1, 1])
-    sharp, soft = (simulator(anatomy, scanner=s).case("train", 0) for s in (plain, wide))
+    sharp, soft = (simulator(anatomy, scanner=s).case("train", 3) for s in (plain, wide))
     assert soft.measured.shape == sharp.measured.shape
     mean = -torch.log(torch.exp(-sharp.clean).mean(0))
     # The middle of three slices, averaged as intensities (before the precorrection, which is near linear).
@@ -157,7 +157,7 @@ def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
     assert torch.equal(soft.tissue_labels, sharp.tissue_labels)
     # Each slice shows its neighbours' metal too, so that none of it is scored as tissue.
     assert not (sharp.metal_mask.any(0) & ~soft.metal_mask[1]).sum() > 0.35 * sharp.metal_mask.any(0).sum()
-    assert not torch.equal(soft.metal_mask[1], sharp.metal_mask[1])
+    assert soft.metal_mask[1].sum() > sharp.metal_mask[1].sum()
     scene, edge = simulator(anatomy).scene("train", 0), simulator(anatomy, scanner=wide)
     last = len(scene.anatomy.hu) - 2
     at_end, _, _ = edge.scan(replace(scene, center_slice=last), [np.random.SeedSequence(n) for n in range(3)])
