@@ -70,8 +70,15 @@ def case_folder(cfg: DictConfig, slices: int) -> Path | None:
     """Where the simulated cases of this config are kept; named by all that decides them."""
     if cfg.data.cache is None:
         return None
-    files = [cfg.anatomy[key] for key in ("ct", "labels") if cfg.anatomy.get(key)]
-    return Path(cfg.data.cache) / fingerprint(recipe(cfg, slices), files)
+    return Path(cfg.data.cache) / fingerprint(recipe(cfg, slices), input_files(cfg.anatomy))
+
+
+def input_files(anatomy: DictConfig) -> list[str]:
+    """The files that an anatomy reads, those of the sources of a mixture included."""
+    files = [str(anatomy[key]) for key in ("ct", "labels") if anatomy.get(key)]
+    for source in (anatomy.get("sources") or {}).values():
+        files += input_files(source)
+    return files
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
