@@ -15,7 +15,9 @@ from ctmar.geometry import ParallelBeam
 from ctmar.losses import root_mean, trace_energy, trace_mse, trace_ramp_energy
 from ctmar.models.augment import augment
 from ctmar.models.base import Completion, compose
-from ctmar.models.inputs import build_inputs, check_inputs, fill_sinogram, trace_window
+from ctmar.models.freezing import freeze as freeze_layers
+from ctmar.models.freezing import keep_statistics
+from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
 from ctmar.sample import MARSample
@@ -59,6 +61,9 @@ class NetworkCompletion(Completion):
         loss_domain: ``sinogram`` for the plain error (:func:`ctmar.losses.trace_mse`), ``ramp`` for the
             error as FBP weights it (:func:`ctmar.losses.trace_ramp_mse`).
         loss: From :data:`LOSSES`.
+        accumulate: Batches whose gradients are summed before a step; 1 for a step a batch.
+        freeze: Patterns of parameters that stay as they are (``generator.net.body.model.0.*``).
+        compile: Let ``torch.compile`` fuse the generator; pays on GPUs.
         augment_mirror: Mirror training cases left to right at random.
         augment_rotate_views: Turn training cases at random by up to this many views.
         augment_seed: Seed of the augmentation; a batch's draw depends on it, the epoch, the batch's
@@ -82,7 +87,7 @@ class NetworkCompletion(Completion):
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_units: int = 1,
         norm: str = "batch",
-        downscale: int = 2,
+        downscale: int | Sequence[int] = 2,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
         learning_rate: float = 2e-3,
@@ -93,6 +98,9 @@ class NetworkCompletion(Completion):
         loss_scale: float = 1.0,
         loss_domain: str = "ramp",
         loss: str = "squared",
+        accumulate: int = 1,
+        freeze: Sequence[str] = (),
+        compile: bool = False,
         augment_mirror: bool = False,
         augment_rotate_views: int = 0,
         augment_seed: int = 0,
@@ -105,6 +113,8 @@ class NetworkCompletion(Completion):
         _check_choice("loss", loss, LOSSES)
         _check_choice("scheduler", scheduler, SCHEDULERS)
         _check_choice("slices", slices, (1, 3))
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise CtmarError(f"accumulate must be a positive whole number, got {accumulate!r}")
         for name in ("sinogram_scale", "path_scale_mm", "residual_scale", "loss_scale", "learning_rate"):
             if not arguments[name] > 0:
                 raise CtmarError(f"{name} must be positive, got {arguments[name]!r}")
@@ -122,6 +132,20 @@ class NetworkCompletion(Completion):
         )
         self.generator = AngularWrap(network, wrap_views)
         self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def setup(self, stage: str) -> None:
+        """Before a fit: freezes what is to be frozen, compiles, hands ``accumulate`` to the trainer."""
+        if stage == "fit":
+            if self.automatic_optimization and self.hparams["accumulate"] > 1:
+                self.trainer.accumulate_grad_batches = self.hparams["accumulate"]
+            freeze_layers(self, self.hparams["freeze"])
+            if self.hparams["compile"]:
+                self.generator.compile(dynamic=True)
+
+    def on_train_start(self) -> None:
+        """Frozen layers keep the statistics of their norms too."""
+        if self.hparams["freeze"]:
+            keep_statistics(self)
 
     def save_plain(self, arguments: dict[str, Any]) -> None:
         """Keeps constructor arguments as hyperparameters, sequences as lists; refuses anything else."""
@@ -179,8 +203,10 @@ class NetworkCompletion(Completion):
         return energy.sum() / trace.sum().clamp(min=1)
 
     def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
-        """The slices to train on, augmented; its image fields are not to be used."""
+        """The slices and bins to train on, augmented; its image fields are not to be used."""
+        # The networks see no other bins, and the loss is 0 there: inputs and loss take half the time.
         sample = self.select(sample)
+        sample = cut_bins(sample, self.window_of(sample))
         h = self.hparams
         if not (h["augment_mirror"] or h["augment_rotate_views"]):
             return sample
@@ -224,6 +250,8 @@ class NetworkCompletion(Completion):
             raise CtmarError(f"scheduler=cosine needs trainer.max_epochs or max_steps, got {steps} steps")
         if steps == self.trainer.max_steps:
             steps //= self.steps_per_batch
+        elif not self.automatic_optimization:
+            steps = math.ceil(steps / self.hparams["accumulate"])
         timer = next((c for c in self.trainer.callbacks if isinstance(c, pl.callbacks.Timer)), None)  # type: ignore[attr-defined]
         return torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: cosine_factor(step, int(steps), time_share(timer))
@@ -231,7 +259,7 @@ class NetworkCompletion(Completion):
 
 
 class UNetCompletion(NetworkCompletion):
-    """The U-Net alone, fitted to the squared error on the trace; arguments as in the base."""
+    """The U-Net alone, fitted to the error on the trace; arguments as in the base."""
 
     def training_step(self, sample: MARSample, batch_idx: int) -> Tensor:
         """The loss of a batch; logs ``train/loss``."""

@@ -1,13 +1,14 @@
 """From a sample to the channels that a network sees, by a list of names."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ctmar.completion.hardening import hardening_corrected, hardening_residual
 from ctmar.errors import CtmarError
-from ctmar.sample import MARSample
+from ctmar.sample import SINOGRAM_FIELDS, MARSample
 
 FILLS = ("zero", "li", "nmar")
 """What a network's output is added to on the trace: nothing (the essay's), LI or NMAR."""
@@ -80,6 +81,12 @@ def trace_window(metal_trace: Tensor, margin: int) -> slice:
     outermost = min(int(touched.min()), bins - 1 - int(touched.max()))
     edge = max(0, outermost - margin)
     return slice(edge, bins - edge)
+
+
+def cut_bins(sample: MARSample, window: slice) -> MARSample:
+    """The same cases with some bins of the detector alone; the images stay as they are."""
+    changed: dict[str, Any] = {name: getattr(sample, name)[..., window] for name in SINOGRAM_FIELDS}
+    return sample._replace(**changed, fills={name: fill[..., window] for name, fill in sample.fills.items()})
 
 
 def build_inputs(
