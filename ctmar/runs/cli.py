@@ -36,8 +36,12 @@ def main(job: str | None = None) -> int:
     """
     if job is None:
         job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+        if job == "compare":
+            from ctmar.runs.compare import main as compare
+
+            return compare()
         if job not in JOBS:
-            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            print(f"usage: ctmar {{{'|'.join((*JOBS, 'compare'))}}} [OVERRIDE ...]", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

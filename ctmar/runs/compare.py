@@ -12,7 +12,7 @@ METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes one HTML page across runs and prints its table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="compare.py", description="Compares runs case by case on one page.")
+    parser = argparse.ArgumentParser(prog="ctmar compare", description="Compares runs case by case.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of a sweep")
     parser.add_argument("--out", type=Path, default=Path("outputs/compare.html"), help="the page")
     parser.add_argument("--method", default="model", help="which method of each run (default: model)")
