@@ -75,6 +75,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
     import hydra
     from omegaconf import DictConfig, open_dict
 
+    started = os.getpid()
+
     def task(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
@@ -89,6 +91,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             line = one_line(error)
             if line is None:
                 raise
+            if os.getpid() != started:
+                raise  # a launcher's job on another machine: the error travels, our list of lines does not
             _report(line, lines)
             return None
 
