@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ctmar.clinical.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, find_metal
-from ctmar.clinical.methods import MU_WATER, Classical, Method, Slice, Views, spread_hu
+from ctmar.clinical.methods import DEFAULT_METHOD, MU_WATER, Classical, Method, Slice, Views, spread_hu
 from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray, without_metal
 from ctmar.errors import CtmarError
 from ctmar.units import AIR_HU, hu_to_mu
@@ -52,7 +52,7 @@ class SliceCorrector:
         self,
         shape: tuple[int, int],
         spacing_mm: tuple[float, float],
-        method: str | Method = "nmar",
+        method: str | Method = DEFAULT_METHOD,
         backend: str = "auto",
     ) -> None:
         if not all(np.isfinite(s) and s > 0 for s in spacing_mm):
@@ -145,7 +145,7 @@ def correct(
     volume_hu: NDArray[np.floating],
     spacing_mm: tuple[float, float, float],
     *,
-    method: str | Method = "nmar",
+    method: str | Method = DEFAULT_METHOD,
     rule: MetalRule | None = None,
     min_area_mm2: float = LEAST_AREA_MM2,
     backend: str = "auto",

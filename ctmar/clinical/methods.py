@@ -13,9 +13,15 @@ from ctmar.operators import RayTransform
 from ctmar.units import hu_to_mu
 
 METHODS = ("li", "nmar", "fsnmar", "mbhc", "tv")
+DEFAULT_METHOD = "mbhc"
+"""Measures best of the quick ones: it leaves thin metal's rays nearly as they were measured."""
 MU_WATER = 0.019285
 """Water at 70 keV in 1/mm (Elam's tables). Stored images do not tell; LI and NMAR come out the same for any
 value, networks and beam hardening are made for this one."""
+FILL_ERROR = 0.14
+"""What :func:`~ctmar.completion.hardening_corrected` is told of NMAR's error. Of 0.07, 0.1, 0.14, 0.2 and 0.4
+tried on 14 simulated scans the best: error near metal over the uncorrected image's 0.61, 0.58, 0.56, 0.57 and
+0.80 (NMAR: 0.64)."""
 
 
 class Slice(NamedTuple):
@@ -107,7 +113,7 @@ def normalized(image: Slice, views: Views, prior_from: str = "li") -> Tensor:
 
 def _hardening(image: Slice, views: Views) -> Tensor:
     parts = (views.measured(image), normalized(image, views), views.path_mm, views.trace)
-    return hardening_corrected(*(x[None] for x in parts))[0]
+    return hardening_corrected(*(x[None] for x in parts), fill_error=FILL_ERROR)[0]
 
 
 def _total_variation(image: Slice, views: Views) -> Tensor:
