@@ -26,6 +26,7 @@ ORDER = (
     "metrics",
     "report",
     "evaluation",
+    "clinical",
     "callbacks",
     "runs",
 )
@@ -34,7 +35,9 @@ ONLY_IN = {
     "omegaconf": ("runs",),
     "pytorch_lightning": ("models", "callbacks", "data/module.py", "runs"),
     "wandb": ("callbacks",),
-    "SimpleITK": ("anatomy/volume.py",),
+    "SimpleITK": ("anatomy/volume.py", "clinical"),
+    "pydicom": ("clinical",),
+    "highdicom": ("clinical",),
     "monai": ("networks",),
     "numba": ("operators",),
     "triton": ("operators",),

@@ -16,6 +16,8 @@ import ctmar
 from ctmar.errors import CtmarError
 
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark")
+COMMANDS = ("correct", "inspect", "compare")
+"""Jobs on a user's scan or runs, with arguments of their own in place of a config."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -36,18 +38,17 @@ def main(job: str | None = None) -> int:
     """
     if job is None:
         job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
-        if job == "compare":
-            from ctmar.runs.compare import main as compare
-
-            return compare()
-        if job not in JOBS:
-            print(f"usage: ctmar {{{'|'.join((*JOBS, 'compare'))}}} [OVERRIDE ...]", file=sys.stderr)
+        if job not in (*JOBS, *COMMANDS):
+            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
     # Threads that spin while they wait make torch several times slower beside any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if job in COMMANDS:
+        return _command(job)
     # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -63,6 +64,23 @@ def main(job: str | None = None) -> int:
             raise
         _report(line, lines)
     return 2 if lines else 0
+
+
+def _command(name: str) -> int:
+    """Runs a job with arguments of its own; bad input is one line."""
+    arguments = import_module("ctmar.runs.arguments").parse(name, sys.argv[1:])
+    try:
+        import_module(f"ctmar.runs.{name}").run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except CtmarError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"error: {error.strerror or type(error).__name__}: {error.filename or ''}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _report(line: str, lines: list[str]) -> None:
