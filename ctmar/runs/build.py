@@ -67,10 +67,18 @@ def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
     settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
-    inputs = {key: settings["anatomy"][key] for key in INPUT_KEYS if settings["anatomy"].get(key)}
-    return settings | {
-        "anatomy": settings["anatomy"] | {key: input_digest(path) or path for key, path in inputs.items()}
-    }
+    return settings | {"anatomy": _by_content(settings["anatomy"])}
+
+
+def _by_content(anatomy: dict[str, Any]) -> dict[str, Any]:
+    """An anatomy's settings with its input files by their digest, those of a mixture's sources included."""
+    settings: dict[str, Any] = {}
+    for key, value in anatomy.items():
+        if isinstance(value, dict):
+            settings[key] = _by_content(value)
+        else:
+            settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
+    return settings
 
 
 def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:

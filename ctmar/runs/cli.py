@@ -15,7 +15,7 @@ from typing import Any
 import ctmar
 from ctmar.errors import CtmarError
 
-JOBS = ("train", "evaluate", "simulate", "plan", "benchmark")
+JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
 COMMANDS = ("correct", "inspect", "compare")
 """Jobs on a user's scan or runs, with arguments of their own in place of a config."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
@@ -140,6 +140,8 @@ def one_line(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, InstantiationException):
         return " ".join(f"{error.__cause__ or error}".split())
+    if "hydra/sweeper/optuna" in str(error):
+        return "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return " ".join(str(error).split())
     return None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctmar.errors import CtmarError
+from ctmar.runs.arguments import COMPARED
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -12,7 +13,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(compare(arguments.runs, arguments.out, arguments.method, arguments.metrics))
 
 
-def compare(folders: Sequence[Path], out: Path, method: str, metrics: Sequence[str]) -> str:
+def compare(folders: Sequence[Path], out: Path, method: str, metrics: Sequence[str] = COMPARED) -> str:
     """Writes the page to ``out``.
 
     Args:

@@ -5,7 +5,6 @@ import pytest
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate
 from ctmar.report.across import comparison_table, contact_sheet, curves_figure, find_runs, labels, ordered
-from ctmar.runs.arguments import COMPARED
 from ctmar.runs.cli import main
 from ctmar.runs.compare import compare
 from tests.evaluation.test_evaluation import IdentityRay, make_sample
@@ -70,7 +69,7 @@ def test_curves_are_those_of_validation(sweep) -> None:
 
 def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys, monkeypatch) -> None:
     out = tmp_path / "page.html"
-    text = compare([sweep / "0", sweep / "2"], out, "model", COMPARED)
+    text = compare([sweep / "0", sweep / "2"], out, "model")
     assert "λ=10.0" in text and f"page: {out}" in text
     page = out.read_text(encoding="utf-8")
     tags = parsed(page)
