@@ -94,7 +94,10 @@ def test_warm_up_leaves_the_generator_to_the_squared_error(
 def test_two_cases_can_be_overfitted(make_sample, tmp_path, adversarial: str) -> None:
     pl.seed_everything(0, verbose=False)
     sample = make_sample()
-    model = CGANCompletion(adversarial=adversarial, learning_rate=1e-2, lambda_l2=1000.0, **TINY)
+    # At a constant rate the game never comes to rest: in its second half the error still jumps to a sixth of
+    # the start (least squares), and what the last step leaves is luck. A rate that falls ends it.
+    options = {**TINY, "scheduler": "cosine", "adversarial": adversarial}
+    model = CGANCompletion(learning_rate=1e-2, lambda_l2=1000.0, **options)
 
     def loss() -> float:
         with torch.no_grad():
@@ -103,7 +106,7 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, adversarial: str) ->
     before = loss()
     model.train()
     fit(model, [sample] * 60, tmp_path)
-    assert loss() < before / 10
+    assert loss() < before / 100
 
 
 def test_discriminator_learns_to_tell_a_crude_fill(make_sample, tmp_path) -> None:
