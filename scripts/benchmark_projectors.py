@@ -268,9 +268,8 @@ def main() -> None:
                 rows = [row for row in rows if place(row) not in measured] + new
                 for row in new:
                     print(LINE.format(**row), flush=True)
-    rows.sort(key=place)
-    if options.json:
-        write(options.json, json.dumps(rows, indent=1))
+                if options.json:  # at once: the next batch may take minutes
+                    write(options.json, json.dumps(sorted(rows, key=place), indent=1))
     if options.table:
         write(options.table, table(rows))
     if options.figure:

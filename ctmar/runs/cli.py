@@ -15,7 +15,9 @@ from typing import Any
 import ctmar
 from ctmar.errors import CtmarError
 
-JOBS = ("train", "evaluate", "simulate", "plan", "benchmark")
+JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
+COMMANDS = ("correct", "inspect", "compare")
+"""Jobs on a user's scan or runs, with arguments of their own in place of a config."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -36,14 +38,17 @@ def main(job: str | None = None) -> int:
     """
     if job is None:
         job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
-        if job not in JOBS:
+        if job not in (*JOBS, *COMMANDS):
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
     # Threads that spin while they wait make torch several times slower beside any other process.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if job in COMMANDS:
+        return _command(job)
     # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -61,6 +66,23 @@ def main(job: str | None = None) -> int:
     return 2 if lines else 0
 
 
+def _command(name: str) -> int:
+    """Runs a job with arguments of its own; bad input is one line."""
+    arguments = import_module("ctmar.runs.arguments").parse(name, sys.argv[1:])
+    try:
+        import_module(f"ctmar.runs.{name}").run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except CtmarError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"error: {error.strerror or type(error).__name__}: {error.filename or ''}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def _report(line: str, lines: list[str]) -> None:
     print(f"error: {line}", file=sys.stderr, flush=True)
     lines.append(line)
@@ -70,6 +92,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
     """Composes and runs; a job that a user's input fails adds its line, and a sweep goes on."""
     import hydra
     from omegaconf import DictConfig, open_dict
+
+    started = os.getpid()
 
     def task(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
@@ -85,6 +109,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             line = one_line(error)
             if line is None:
                 raise
+            if os.getpid() != started:
+                raise  # a launcher's job on another machine: the error travels, our list of lines does not
             _report(line, lines)
             return None
 
@@ -114,6 +140,8 @@ def one_line(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, InstantiationException):
         return " ".join(f"{error.__cause__ or error}".split())
+    if "hydra/sweeper/optuna" in str(error):
+        return "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return " ".join(str(error).split())
     return None

@@ -1,0 +1,181 @@
+"""A DICOM series as a scan: read slice by slice, written as a derived series."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctmar.clinical.correct import Corrected, Image
+from ctmar.clinical.dicom_derive import Identity, derive
+from ctmar.clinical.dicom_files import Header, naming, quiet_pydicom
+from ctmar.clinical.dicom_pixels import pixel_type, stored_pixels
+from ctmar.clinical.dicom_series import choose, in_order, read_all
+from ctmar.clinical.scan import Derivation, Frame, Sink
+from ctmar.errors import CtmarError
+
+KEPT_DATASETS = 2
+"""Files held in memory at a time: a single slice each, or all of a multi-frame file."""
+KEPT_SLICES = 4
+"""Decoded slices held at a time: one and its neighbours."""
+SWAPPED = {"OW": "<u2", "OF": "<u4", "OL": "<u4", "OD": "<u8", "OV": "<u8"}
+"""Binary values whose bytes follow the file's order."""
+
+
+class DicomScan:
+    """One CT series.
+
+    Args:
+        files: Where to look for it.
+        series: Its number or UID, where the files hold several.
+
+    Raises:
+        CtmarError: No series, several, or one that cannot be handled.
+    """
+
+    is_dicom = True
+
+    def __init__(self, files: list[Path], series: str | None = None) -> None:
+        quiet_pydicom()
+        headers, left_out = read_all(files)
+        self.headers, self.places_mm, self.notes = in_order(choose(headers, series, left_out))
+        self.notes += [f"{count} files left out: {why}" for why, count in sorted(left_out.items())]
+        first = self.headers[0]
+        if not first.series:
+            self.notes.append("no SeriesInstanceUID: taken as one series")
+        if len({header.frame is None for header in self.headers}) > 1:
+            raise CtmarError(f"{first.path.name}: a series must be of single slices or one multi-frame file")
+        if first.frame is not None and len({header.path for header in self.headers}) > 1:
+            raise CtmarError(f"{first.path.name}: a multi-frame series must be one file, got several")
+        self.shape, self.spacing_mm = first.shape, first.spacing_mm
+
+    def read(self, index: int) -> Image:
+        """A slice in HU."""
+        header = self.headers[index]
+        hu = self.stored(index) * header.slope + header.intercept
+        return np.asarray(hu, np.float32)
+
+    def stored(self, index: int) -> NDArray[np.integer]:
+        """Stored values of a slice."""
+        header = self.headers[index]
+        return _pixels(header.path, header.frame)
+
+    def frame(self) -> Frame:
+        """Where the slices lie; unevenly spaced ones as if they were evenly."""
+        first = self.headers[0]
+        along = np.reshape(np.asarray(first.orientation or (1, 0, 0, 0, 1, 0)), (2, 3))
+        axes = np.stack([along[0], along[1], np.cross(along[0], along[1])], axis=1)
+        step = (self.places_mm[-1] - self.places_mm[0]) / max(len(self.places_mm) - 1, 1)
+        spacing = (self.spacing_mm[1], self.spacing_mm[0], step or 1.0)
+        return first.position or (0.0, 0.0, 0.0), spacing, tuple(axes.ravel())
+
+    def sink(self, folder: Path, derivation: Derivation) -> Sink:
+        """Files of the derived series in ``folder``."""
+        identity = Identity(derivation)
+        if self.headers[0].frame is None:
+            return _Slices(self, folder, identity)
+        return _Frames(self, folder, identity)
+
+    def as_stored(self, index: int, corrected: Corrected) -> NDArray[np.integer]:
+        """Stored values of a corrected slice: whole, within the stored bits, as they were where kept."""
+        header, stored = self.headers[index], self.stored(index)
+        if corrected.kept.all():
+            return stored
+        bits = int(_dataset(header.path).BitsStored)
+        lowest, highest = (
+            (0, 2**bits - 1) if stored.dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
+        values = np.rint((corrected.image_hu.astype(np.float64) - header.intercept) / header.slope)
+        return np.where(corrected.kept, stored, values.clip(lowest, highest).astype(stored.dtype))
+
+
+class _Slices:
+    """A file a slice."""
+
+    def __init__(self, scan: DicomScan, folder: Path, identity: Identity) -> None:
+        self.scan, self.folder, self.identity = scan, folder, identity
+
+    def write(self, index: int, corrected: Corrected) -> None:
+        """Writes ``ct_NNNN.dcm``."""
+        header = self.scan.headers[index]
+        values = self.scan.as_stored(index, corrected)
+        with naming(header.path):
+            dataset = _read(header.path)
+            _write(dataset, values, self.identity, self.folder / f"ct_{index + 1:04d}.dcm")
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+
+class _Frames:
+    """One file for all; its pixels are held until the last slice."""
+
+    def __init__(self, scan: DicomScan, folder: Path, identity: Identity) -> None:
+        self.scan, self.folder, self.identity = scan, folder, identity
+        self.header: Header = scan.headers[0]
+        dataset = _dataset(self.header.path)
+        self.pixels = np.empty((len(scan.headers), *scan.shape), pixel_type(dataset))
+
+    def write(self, index: int, corrected: Corrected) -> None:
+        """Keeps a slice at its frame's place."""
+        frame = self.scan.headers[index].frame
+        self.pixels[frame] = self.scan.as_stored(index, corrected)
+
+    def finish(self) -> None:
+        """Writes ``ct.dcm``."""
+        _dataset.cache_clear()  # its pixels, which are not needed any more, are as many again
+        with naming(self.header.path):
+            dataset = _read(self.header.path)
+            del dataset.PixelData
+            _write(dataset, self.pixels, self.identity, self.folder / "ct.dcm")
+
+
+@lru_cache(maxsize=KEPT_DATASETS)
+def _dataset(path: Path) -> Any:
+    return _read(path)
+
+
+@lru_cache(maxsize=KEPT_SLICES)
+def _pixels(path: Path, frame: int | None) -> NDArray[np.integer]:
+    with naming(path):
+        return stored_pixels(_dataset(path), frame, path)
+
+
+def _read(path: Path) -> Any:
+    import pydicom
+
+    with naming(path):
+        return pydicom.dcmread(path)
+
+
+def _write(dataset: Any, pixels: NDArray[np.integer], identity: Identity, path: Path) -> None:
+    """Writes the derived image, uncompressed and little-endian."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
+        _swap(dataset)
+    derive(dataset, identity)
+    encoded = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    dataset.PixelData = encoded + b"\0" * (len(encoded) % 2)
+    dataset["PixelData"].VR = "OW"
+    dataset["PixelData"].is_undefined_length = False
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    whole = Dataset()
+    whole.update(dataset)  # which, unlike the one that was read, may be written in another byte order
+    whole.file_meta, whole.preamble = dataset.file_meta, b"\0" * 128
+    whole.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=True)
+
+
+def _swap(dataset: Any) -> None:
+    """Brings binary values of a big-endian dataset to little-endian order; pixels are set anew."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _swap(item)
+        elif element.VR in SWAPPED and element.keyword != "PixelData" and element.value:
+            element.value = np.frombuffer(element.value, SWAPPED[element.VR]).byteswap().tobytes()

@@ -1,0 +1,120 @@
+"""``ctmar correct INPUT OUTPUT``: the arguments, a progress bar, and the method by name or checkpoint."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ctmar.clinical.job import EXTRAS, MakeMethod, Wish, correct_file
+from ctmar.clinical.methods import Classical, Method
+from ctmar.errors import CtmarError
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Corrects a scan as the arguments say."""
+    set_threads(arguments.threads)
+    also = tuple(part for part in arguments.also.split(",") if part)
+    unknown = [part for part in also if part not in EXTRAS]
+    if unknown:
+        raise CtmarError(f"--also must be from {', '.join(EXTRAS)}, got {unknown[0]!r}")
+    if "seg" in also:
+        from ctmar.clinical.segmentation import require_highdicom
+
+        require_highdicom()
+    wish = wish_of(arguments, also, arguments.overwrite)
+    say = Bar.silent if arguments.quiet else Bar.say
+    with Bar(arguments.quiet) as bar:
+        correct_file(arguments.input, arguments.output, _method(arguments), wish, say, bar.update)
+
+
+def wish_of(arguments: argparse.Namespace, also: tuple[str, ...] = (), overwrite: bool = False) -> Wish:
+    """What is asked of the metal and the series."""
+    return Wish(
+        high_hu=arguments.threshold,
+        low_hu=arguments.threshold_low,
+        min_area_mm2=arguments.min_area,
+        series=arguments.series,
+        also=also,
+        overwrite=overwrite,
+    )
+
+
+def set_threads(threads: int | None) -> None:
+    """Torch's threads, where a number is given."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise CtmarError(f"--threads must be 1 or more, got {threads}")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _method(arguments: argparse.Namespace) -> MakeMethod:
+    if arguments.checkpoint is None:
+        return lambda spacing: Classical(arguments.method)
+    method = method_from_checkpoint(arguments.checkpoint)
+    return lambda spacing: method
+
+
+def method_from_checkpoint(path: Path) -> Method:
+    """A network of a ctmar run, for stored images."""
+    from omegaconf import OmegaConf
+
+    from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
+    from ctmar.clinical.network import NetworkMethod, Trained
+    from ctmar.runs.build import build_model, make
+    from ctmar.runs.evaluate import load_checkpoint, load_weights
+
+    checkpoint: dict[str, Any] = load_checkpoint(str(path))
+    cfg = OmegaConf.create(checkpoint[CONFIG_KEY])
+    model = build_model(cfg)  # type: ignore[arg-type]
+    load_weights(model, checkpoint)
+    if cfg.data.source != "image":
+        Bar.say(f"the network was trained on data.source={cfg.data.source}; stored images want image")
+    trained = Trained(
+        grid=make(cfg.geometry.grid),
+        beam=make(cfg.geometry.beam),
+        mu_water=make(cfg.scanner).mu_water,
+        trace_epsilon_mm=float(cfg.scanner.trace_epsilon_mm),
+    )
+    return NetworkMethod(model, trained, str(cfg.model._target_).rpartition(".")[2].lower())
+
+
+class Bar:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet or not sys.stderr.isatty()
+        self._bar: Any = None
+        self._what = ""
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """Moves the bar of ``what``."""
+        if self.quiet:
+            return
+        from tqdm import tqdm
+
+        if what != self._what:
+            if self._bar is not None:
+                self._bar.close()
+            self._what, self._bar = what, tqdm(total=total, desc=what, unit="slice", leave=False)
+        self._bar.update(done - self._bar.n)
+
+    @staticmethod
+    def say(line: str) -> None:
+        """A line to the reader, above the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
+
+    @staticmethod
+    def silent(line: str) -> None:
+        """No line."""
