@@ -47,7 +47,7 @@ class ProceduralSpine:
 
     Args:
         num_bodies: How many bodies each split has; case ``i`` takes body ``i % n``.
-        levels: A run within T1–L5 from the head down.
+        levels: A run within T1–S1 from the head down.
         spacing_mm: Voxel size (x, y, z).
         seed: Changes all bodies.
         name: What reports call it.
