@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The slow tests too; make test TESTS="-m 'not slow'" leaves them out.
 TESTS ?=
 
-.PHONY: demo test lint types setup
+.PHONY: demo test lint types setup docs
 
 setup: $(VENV)/.installed
 
@@ -26,3 +26,6 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs

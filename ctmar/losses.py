@@ -73,8 +73,30 @@ def trace_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: float = 
     Returns:
         A scalar; 0, with a gradient of 0, where the trace is empty.
     """
-    error = trace_error(prediction, target, trace) / scale
-    return error.square().sum() / trace.sum().clamp(min=1)
+    return trace_energy(prediction, target, trace, scale).sum() / trace.sum().clamp(min=1)
+
+
+def trace_energy(prediction: Tensor, target: Tensor, trace: Tensor, scale: float = 1.0) -> Tensor:
+    """Squared errors of ``sinogram / scale`` on the trace, summed over each view: ``(..., angle)``."""
+    return (trace_error(prediction, target, trace) / scale).square().sum(-1)
+
+
+def root_mean(energy: Tensor, trace: Tensor, floor: float = 1e-3) -> Tensor:
+    """Mean over cases of the root mean square error: each case counts by its error, not by its square.
+
+    Squares let the few cases with steel decide the fit; reports average the root over cases, so does this.
+
+    Args:
+        energy: Squared errors of each view ``(batch, slice, angle)``, as :func:`trace_energy` and
+            :func:`trace_ramp_energy` give them.
+        trace: Bool, ``(batch, slice, angle, detector)``.
+        floor: Error below which the root goes over into the square, so that its gradient stays bounded.
+
+    Returns:
+        A scalar in the unit of the error; a case without trace adds 0.
+    """
+    square = energy.flatten(1).sum(1) / trace.flatten(1).sum(1).clamp(min=1)
+    return ((square + floor**2).sqrt() - floor).mean()
 
 
 def ramp_weight(length: int, device: torch.device | None = None) -> Tensor:
@@ -117,6 +139,11 @@ def trace_ramp_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: flo
     Returns:
         A scalar per trace bin, so that it compares with :func:`trace_mse`.
     """
+    return trace_ramp_energy(prediction, target, trace, scale).sum() / trace.sum().clamp(min=1)
+
+
+def trace_ramp_energy(prediction: Tensor, target: Tensor, trace: Tensor, scale: float = 1.0) -> Tensor:
+    """Energies of each view ``(..., angle)`` whose sum :func:`trace_ramp_mse` divides by the trace's bins."""
     error = trace_error(prediction, target, trace).float() / scale
     # Padded to at least twice the detector: no bin meets another around the corner.
     length = 2 ** (2 * error.shape[-1] - 1).bit_length()
@@ -124,4 +151,4 @@ def trace_ramp_mse(prediction: Tensor, target: Tensor, trace: Tensor, scale: flo
     weight = 2 * ramp_weight(length, error.device)
     weight[0] /= 2
     weight[-1] /= 2
-    return (spectrum * weight).sum() / length / trace.sum().clamp(min=1)
+    return (spectrum * weight).sum(-1) / length

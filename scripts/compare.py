@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.runs.compare import main
+from ctmar.runs.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("compare"))

@@ -89,7 +89,7 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
 def test_the_rule_refuses_what_it_should() -> None:
     assert too_early("physics", imports(ast.parse("from ctmar.models.base import Completion"))) == ["models"]
     assert too_early("physics", imports(ast.parse("def f():\n    from ctmar import runs"))) == ["runs"]
-    assert forbidden("data/cache.py", imports(ast.parse("import pytorch_lightning as pl"))) == [
+    assert forbidden("data/store.py", imports(ast.parse("import pytorch_lightning as pl"))) == [
         "pytorch_lightning"
     ]
     assert forbidden("anatomy/masks.py", imports(ast.parse("from SimpleITK import Cast"))) == ["SimpleITK"]

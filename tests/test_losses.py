@@ -11,7 +11,10 @@ from ctmar.losses import (
     discriminator_loss,
     generator_loss,
     ramp_weight,
+    root_mean,
+    trace_energy,
     trace_mse,
+    trace_ramp_energy,
     trace_ramp_mse,
 )
 
@@ -136,3 +139,31 @@ def test_ramp_weight_has_unit_mean_and_a_small_positive_start() -> None:
 def test_ramp_weight_refuses_an_odd_length() -> None:
     with pytest.raises(CtmarError, match="even number of samples, got 7"):
         ramp_weight(7)
+
+
+@pytest.mark.parametrize("energy", [trace_energy, trace_ramp_energy])
+def test_energies_of_the_views_add_up_to_the_pooled_loss(energy) -> None:
+    torch.manual_seed(0)
+    error, none = torch.randn(2, 1, 6, 33), torch.zeros(2, 1, 6, 33)
+    trace = torch.rand(2, 1, 6, 33) < 0.3
+    pooled = {trace_energy: trace_mse, trace_ramp_energy: trace_ramp_mse}[energy]
+    views = energy(error, none, trace, 2.0)
+    assert views.shape == (2, 1, 6)
+    assert float(views.sum() / trace.sum()) == pytest.approx(float(pooled(error, none, trace, 2.0)), rel=1e-5)
+    assert not energy(error, none, trace & False).any()
+
+
+def test_root_mean_averages_the_cases_own_errors() -> None:
+    trace = torch.zeros(2, 1, 2, 4, dtype=torch.bool)
+    trace[0, :, :, :2], trace[1, :, 0, 0] = True, True
+    error = torch.where(trace, torch.tensor([3.0, 5.0])[:, None, None, None], 0.0)
+    energy = trace_energy(error, torch.zeros_like(error), trace)
+    assert float(root_mean(energy, trace)) == pytest.approx((3 + 5) / 2, abs=2e-3)
+
+
+def test_root_mean_of_no_error_has_a_bounded_gradient() -> None:
+    trace = torch.ones(1, 1, 2, 4, dtype=torch.bool)
+    error = torch.zeros(1, 1, 2, 4, requires_grad=True)
+    value = root_mean(trace_energy(error, torch.zeros(1, 1, 2, 4), trace), trace)
+    value.backward()
+    assert float(value.detach()) == 0.0 and error.grad is not None and not error.grad.any()

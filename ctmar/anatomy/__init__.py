@@ -2,6 +2,7 @@
 
 from ctmar.anatomy.body import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
+from ctmar.anatomy.mixture import Mixture
 from ctmar.anatomy.procedural import build_body, build_spine, pedicle_truth
 from ctmar.anatomy.sources import CTFiles, ProceduralSpine
 from ctmar.anatomy.volume import read_anatomy
@@ -10,6 +11,7 @@ __all__ = [
     "Anatomy",
     "AnatomySource",
     "CTFiles",
+    "Mixture",
     "ProceduralSpine",
     "body_mask",
     "build_body",

@@ -26,6 +26,7 @@ SMALL_BOWEL, COLON = 18, 20
 SACRUM = 25
 VERTEBRAE = tuple(range(26, 51))
 HEART, AORTA, INFERIOR_VENA_CAVA = 51, 52, 63
+FEMUR_LEFT, FEMUR_RIGHT, HIP_LEFT, HIP_RIGHT = 75, 76, 77, 78
 CORD = 79
 """The spinal cord; the canal is the cavity around it inside the vertebral ring."""
 AUTOCHTHON_LEFT, AUTOCHTHON_RIGHT, ILIOPSOAS_LEFT, ILIOPSOAS_RIGHT = 86, 87, 88, 89

@@ -4,5 +4,6 @@ from ctmar.callbacks.epoch_line import EpochLine
 from ctmar.callbacks.image_panels import ImagePanels
 from ctmar.callbacks.resumable_checkpoint import ResumableCheckpoint
 from ctmar.callbacks.wandb_end import finish_wandb
+from ctmar.callbacks.weight_average import EMA
 
-__all__ = ["EpochLine", "ImagePanels", "ResumableCheckpoint", "finish_wandb"]
+__all__ = ["EMA", "EpochLine", "ImagePanels", "ResumableCheckpoint", "finish_wandb"]

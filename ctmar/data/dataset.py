@@ -1,13 +1,17 @@
 """Cases of a split as a map-style data set, simulated once and kept."""
 
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from ctmar.data.cache import load_case, save_case
 from ctmar.data.simulate import Simulator
+from ctmar.data.store import CaseStore
+from ctmar.errors import CtmarError
 from ctmar.sample import MARSample
+
+ROUND = 8
+"""Cases a process makes before what happened is told: they wait for the slowest at its end."""
 
 
 class CaseDataset(Dataset[MARSample]):
@@ -17,15 +21,20 @@ class CaseDataset(Dataset[MARSample]):
         simulator: Makes a case from its number.
         split: ``train``, ``val`` or ``test``.
         num_cases: How many there are.
-        folder: Where simulated cases are kept; None simulates on every access.
+        store: Where simulated cases are kept; None simulates on every access.
         in_memory: Whether samples once read stay in this process.
     """
 
     def __init__(
-        self, simulator: Simulator, split: str, num_cases: int, folder: Path | None, in_memory: bool = True
+        self,
+        simulator: Simulator,
+        split: str,
+        num_cases: int,
+        store: CaseStore | None,
+        in_memory: bool = True,
     ) -> None:
         self.simulator, self.split, self.num_cases = simulator, split, num_cases
-        self.folder, self.in_memory = folder, in_memory
+        self.store, self.in_memory = store, in_memory
         self._held: dict[int, MARSample] = {}
 
     def __len__(self) -> int:
@@ -36,26 +45,62 @@ class CaseDataset(Dataset[MARSample]):
             raise IndexError(index)
         if index in self._held:
             return self._held[index]
-        path = None if self.folder is None else self.folder / self.split / f"{index:05d}.npz"
-        sample = None if path is None else load_case(path)
+        sample = None if self.store is None else self.store.load(self.split, index)
         if sample is None:
             sample = self.simulator.case(self.split, index)
-            if path is not None:
-                save_case(path, sample)
+            if self.store is not None:
+                self.store.save(self.split, index, sample)
         if self.in_memory:
             self._held[index] = sample
         return sample
 
-    def forget(self, index: int) -> None:
-        """Lets go of a sample held in memory."""
-        self._held.pop(index, None)
+    def lean(self) -> "CaseDataset":
+        """The same cases, none of them held in memory: what travels to another process."""
+        return CaseDataset(self.simulator, self.split, self.num_cases, self.store, in_memory=False)
 
     def missing(self) -> list[int]:
-        """Cases that are not on disk yet."""
-        if self.folder is None:
-            return []
-        folder = self.folder / self.split
-        return [n for n in range(self.num_cases) if not (folder / f"{n:05d}.npz").exists()]
+        """Cases that are not on disk yet; none where nothing is kept there."""
+        return [] if self.store is None else self.store.missing(self.split, range(self.num_cases))
+
+
+def simulate_ahead(
+    cases: Sequence[tuple[str, CaseDataset, int]], workers: int, label: str
+) -> Iterator[str | None]:
+    """Puts cases on disk over processes, with a progress bar, in any order.
+
+    Args:
+        cases: What to call a case, the data set that keeps it, its number there.
+        workers: Processes; with 0 or 1 it is this one.
+        label: What the bar says.
+
+    Yields:
+        None for each case that was made; for one that cannot be, a line that says why.
+    """
+    from joblib import Parallel, delayed
+    from tqdm import tqdm
+
+    if not cases:
+        return
+    # Forked where the system forks: they start at once, with the bodies that this process has built.
+    with (
+        Parallel(n_jobs=max(workers, 1), backend="multiprocessing", batch_size=1) as pool,
+        tqdm(total=len(cases), desc=label, unit="case", mininterval=2.0) as bar,
+    ):
+        size = ROUND * max(workers, 1)
+        for some in (cases[n : n + size] for n in range(0, len(cases), size)):
+            for reason in pool(delayed(_made)(name, d.lean(), n) for name, d, n in some):
+                bar.update()
+                yield reason
+
+
+def _made(name: str, data: CaseDataset, index: int) -> str | None:
+    """Simulates a case for its file alone; nothing travels back but a reason."""
+    try:
+        assert data.store is not None
+        data.store.save(data.split, index, data.simulator.case(data.split, index))
+    except CtmarError as error:
+        return f"{name}: {error}"
+    return None
 
 
 class EpochShuffle(Sampler[int]):

@@ -1,15 +1,14 @@
 """The data module: cases of the three splits as batches."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
-from ctmar.data.dataset import CaseDataset, EpochShuffle
+from ctmar.data.dataset import CaseDataset, EpochShuffle, simulate_ahead
 from ctmar.data.simulate import SPLITS, Simulator
+from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.sample import MARSample, collate
 
@@ -21,7 +20,7 @@ class MARDataModule(pl.LightningDataModule):
         simulator: Makes a case from its number.
         num_cases: Cases of each split, by name.
         batch_size: Cases a training or validation batch; tests take one at a time.
-        folder: Where simulated cases are kept; None simulates on the fly.
+        store: Where simulated cases are kept; None simulates on the fly.
         num_workers: Processes that simulate or read.
         in_memory: Whether samples once read are held.
         seed: Decides the order of training cases.
@@ -32,7 +31,7 @@ class MARDataModule(pl.LightningDataModule):
         simulator: Simulator,
         num_cases: Mapping[str, int],
         batch_size: int = 4,
-        folder: Path | None = None,
+        store: CaseStore | None = None,
         num_workers: int = 0,
         in_memory: bool = True,
         seed: int = 0,
@@ -47,7 +46,7 @@ class MARDataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.simulator = simulator
         self.sets = {
-            split: CaseDataset(simulator, split, num_cases[split], folder, in_memory) for split in SPLITS
+            split: CaseDataset(simulator, split, num_cases[split], store, in_memory) for split in SPLITS
         }
 
     def prepare(self, *splits: str) -> None:
@@ -56,24 +55,13 @@ class MARDataModule(pl.LightningDataModule):
         Raises:
             CtmarError: If a case cannot be made; the cases before it stay.
         """
-        from tqdm import tqdm
-
         for split in splits:
             # In this process: what is wrong with the input is wrong with the first case too.
-            self.sets[split][0]
-            missing = self.sets[split].missing()
-            if not missing:
-                continue
-            loader = DataLoader(
-                _Warm(self.sets[split], missing),
-                batch_size=None,
-                num_workers=self.num_workers,
-                worker_init_fn=_one_thread,
-            )
-            bar = tqdm(loader, total=len(missing), desc=f"simulating {split}", unit="case", mininterval=2.0)
-            for reason in bar:
+            data = self.sets[split]
+            data[0]
+            todo = [(f"case {split}-{index:05d}", data, index) for index in data.missing()]
+            for reason in simulate_ahead(todo, self.num_workers, f"simulating {split}"):
                 if reason is not None:
-                    bar.close()
                     raise CtmarError(reason)
 
     def train_dataloader(self) -> DataLoader[MARSample]:
@@ -102,23 +90,6 @@ class MARDataModule(pl.LightningDataModule):
             collate_fn=collate,
             worker_init_fn=_one_thread,
         )
-
-
-class _Warm(Subset[Any]):
-    """Simulates cases for their file alone; nothing travels back from the worker but a reason to stop."""
-
-    def __getitem__(self, index: int) -> str | None:
-        data: CaseDataset = self.dataset  # type: ignore[assignment]
-        case = self.indices[index]
-        try:
-            data[case]
-        except CtmarError as error:
-            return f"case {data.split}-{case:05d}: {error}"
-        data.forget(case)
-        return None
-
-    def __getitems__(self, indices: list[int]) -> list[str | None]:
-        return [self[index] for index in indices]
 
 
 def _one_thread(worker: int) -> None:

@@ -1,7 +1,8 @@
 """From a case's number to its sample: body, scene, acquisition, fills, reference."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -141,7 +142,15 @@ class Simulator:
         return scan, cut.take([distinct.index(place) for place in wanted]), metal
 
     def case(self, split: str, index: int) -> MARSample:
-        """The sample of a case, without a batch axis."""
+        """The sample of a case, without a batch axis; made on one thread of torch's.
+
+        On several, sums are taken in another order and their last bits differ. Cases share cores as
+        processes do.
+        """
+        with _one_thread():
+            return self._case(split, index)
+
+    def _case(self, split: str, index: int) -> MARSample:
         scene = self.scene(split, index)
         noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
         scan, cut, metal = self.scan(scene, noise)
@@ -213,9 +222,23 @@ class Simulator:
         step = self.scanner.oversampling
         return torch.from_numpy(np.ascontiguousarray(cut.labels[:, step // 2 :: step, step // 2 :: step]))
 
+    def entropy(self, split: str, index: int) -> list[int]:
+        """The numbers that every random stream of a case is seeded by."""
+        return [self.seed, zlib.crc32(split.encode()), index]
+
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
         """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
-        return np.random.SeedSequence([self.seed, zlib.crc32(split.encode()), index], spawn_key=(stream,))
+        return np.random.SeedSequence(self.entropy(split, index), spawn_key=(stream,))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def smaller(geometry: T, factor: float) -> T:

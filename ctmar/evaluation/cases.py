@@ -11,6 +11,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.metrics import (
     CASE_METRICS,
+    METAL_METRICS,
     Truth,
     change_metrics,
     helgason_ludwig,
@@ -136,6 +137,9 @@ def _score_images(
     scores = image_metrics(stack, truth.reference_hu, *masks, spacing_mm)
     scores |= region_metrics(stack, truth) | change_metrics(stack, truth)
     scores |= texture_metrics(stack, truth, pasted, scores["ssim_aapm"])
+    if center.parameters[0].get("metal_from") == "threshold":
+        # The mask is the uncorrected image's own: held against it, metal would be shown without error.
+        scores |= {name: torch.full_like(scores[name], torch.nan) for name in METAL_METRICS}
     area = float(masks[0].sum()) * spacing_mm**2
     facts = {
         "near_pixels": int(truth.near.sum()),

@@ -108,7 +108,9 @@ def evaluate(
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     if num_panels:
         chosen = extremes(rows, list(methods)[-1])
-        pictures = _again(chosen, methods, samples, ray, filter) + pictures
+        again = _again(chosen, methods, samples, ray, filter)
+        shown = {picture.result.case_id for picture in again}
+        pictures = again + [picture for picture in pictures if picture.result.case_id not in shown]
         write_text(folder / "report.html", run_page(summary, rows, pictures, config or {}))
     if lesions is not None and lesions.rows:
         write_text(folder / "lesions.csv", as_csv(lesions.rows))

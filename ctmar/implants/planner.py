@@ -9,6 +9,7 @@ from ctmar.errors import CtmarError
 from ctmar.implants.canal import Canal
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
 from ctmar.implants.pedicles import Pedicle
+from ctmar.implants.pelvis import Anchor, anchor_screw
 from ctmar.implants.placing import fit_screw, sample_screw, with_heads_in_line
 from ctmar.implants.plan import Plan, RodPlan, ScrewPlan
 from ctmar.implants.rules import ALLOYS, reach_z_mm, screw_diameter_mm, screw_length_mm
@@ -151,6 +152,7 @@ def plan_construct(
     canal: Canal | None = None,
     vertebrae: Sequence[Vertebra] = (),
     levels: Sequence[str] | None = None,
+    anchors: Sequence[Anchor] = (),
     alloy: str = "titanium",
     rod_diameter_mm: float = 5.5,
     overhang_mm: float = 8.0,
@@ -162,6 +164,7 @@ def plan_construct(
         canal: Screws stay out of it; no check where it is None.
         vertebrae: Bone that a screw's length is measured in.
         levels: Which to instrument; every level that was found where None.
+        anchors: Ways into sacrum and pelvis that are taken as well.
         alloy: One of ``ALLOYS``.
         rod_diameter_mm: Of both rods.
         overhang_mm: Of the rods beyond the last heads.
@@ -178,7 +181,8 @@ def plan_construct(
     bones = {vertebra.level: vertebra for vertebra in vertebrae}
     wanted = [pedicle for pedicle in pedicles if levels is None or pedicle.level in levels]
     screws = [fit_screw(p, canal, bones.get(p.level), material=material) for p in wanted]
-    placed = with_heads_in_line([screw for screw in screws if screw is not None])
+    below = [anchor_screw(anchor, material) for anchor in anchors]
+    placed = with_heads_in_line([*below, *(screw for screw in screws if screw is not None)])
     if not placed:
         raise CtmarError(f"a screw needs a whole vertebra with room, got {_named(wanted)}")
     return Plan(placed, plan_rods(placed, rod_diameter_mm, overhang_mm, rod_material))

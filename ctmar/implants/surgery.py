@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ctmar.anatomy.body import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.implants.body_shape import discs, vertebral_body
 from ctmar.implants.canal import Canal
+from ctmar.implants.incidental import sample_incidental
 from ctmar.implants.pedicles import Pedicle
+from ctmar.implants.pelvis import ANCHORS, Anchor, anchor_screw
 from ctmar.implants.placing import misplaced
 from ctmar.implants.plan import Device, Plan, ScrewPlan
 from ctmar.implants.planner import plan_rods, sample_construct
@@ -21,18 +24,21 @@ from ctmar.implants.spinal import (
     CAGES,
     PEEK,
     POROUS,
+    anterior_plate,
     cage,
     cement,
     cleared,
     cross_link,
     hook,
+    interspinous,
     laminar_wire,
     laminectomy,
 )
-from ctmar.implants.vertebra import Vertebra
+from ctmar.implants.vertebra import LEVELS, Vertebra
 
 GRADES = {"B": 0.62, "C": 0.24, "D": 0.09, "E": 0.05}
 """How often a misplaced screw has each Gertzbein-Robbins grade."""
+FROM_THE_FRONT = ("ALIF", "LLIF")
 WIRE_SHARE = 0.3
 """Of the fixations at a lamina; the others are hooks."""
 
@@ -50,6 +56,10 @@ class Habits:
         lamina: Of the uppermost screws, replaced by a hook or a wire.
         cement: Of constructs, cemented around their screws' tips.
         conical, cannulated, monoaxial: Of constructs, with such screws.
+        pelvis: Of constructs that reach L5, carried on to sacrum or pelvis where the labels hold them.
+        plate: Of constructs with cages put in from the front or the side, with a plate before one.
+        interspinous: Of constructs, with a spacer between the processes above them.
+        incidental: Of patients, with metal beside the spine: a hip, clips, markers, a stent graft, a lead.
     """
 
     misplaced: float = 0.1
@@ -62,6 +72,10 @@ class Habits:
     conical: float = 0.4
     cannulated: float = 0.2
     monoaxial: float = 0.15
+    pelvis: float = 0.4
+    plate: float = 0.3
+    interspinous: float = 0.06
+    incidental: float = 0.15
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -90,6 +104,8 @@ def sample_surgery(
     *,
     habits: Habits,
     canal: Canal | None = None,
+    anatomy: Anatomy | None = None,
+    anchors: Sequence[Anchor] = (),
     **options: Any,
 ) -> Plan:
     """A construct as ``sample_construct`` has it, and what else was done.
@@ -100,6 +116,8 @@ def sample_surgery(
         rng: Source of everything that is sampled.
         habits: How often each thing is done.
         canal: Screws stay out of it, but for those misplaced.
+        anatomy: Where metal beside the spine is placed; none where it is None.
+        anchors: What ``find_anchors`` found.
         options: Of ``sample_construct``.
 
     Raises:
@@ -110,10 +128,14 @@ def sample_surgery(
     screws = _styled(_astray(_thinned(plan.screws, habits, rng), pedicles, bones, habits, rng), habits, rng)
     rod = plan.rods[0]
     screws, fixed = _at_lamina(screws, plan, bones, habits, rng)
+    screws = _to_pelvis(screws, anchors, habits, rng)
     rods = plan_rods([*screws, *fixed], rod.diameter_mm, rod.overhang_mm, rod.material)
     done = replace(plan, screws=tuple(screws), rods=rods)
     devices = [*_lamina_devices(fixed, bones, rng), *_links(done, habits, rng)]
     devices = [*_bone_work(done, bones, habits, rng), *devices]
+    devices += _between_processes(done, bones, habits, rng)
+    if anatomy is not None and rng.random() < habits.incidental:
+        devices += sample_incidental(anatomy, rng)
     return replace(done, devices=tuple(devices))
 
 
@@ -168,6 +190,33 @@ def _at_lamina(
     return [screw for screw in screws if screw not in fixed], fixed
 
 
+def _to_pelvis(
+    screws: Sequence[ScrewPlan], anchors: Sequence[Anchor], habits: Habits, rng: np.random.Generator
+) -> list[ScrewPlan]:
+    """Anchors of one kind below a construct that reaches L5, on the sides that it has screws on."""
+    wanted, kind = rng.random() < habits.pelvis, str(rng.choice(ANCHORS))
+    if not wanted or not any(screw.level == "L5" for screw in screws):
+        return list(screws)
+    sides = {screw.side for screw in screws}
+    chosen = [anchor for anchor in anchors if anchor.kind == kind and anchor.side in sides]
+    return [*(anchor_screw(anchor, screws[0].material) for anchor in chosen), *screws]
+
+
+def _between_processes(
+    plan: Plan, bones: Mapping[str, Vertebra], habits: Habits, rng: np.random.Generator
+) -> tuple[Device, ...]:
+    """A spacer between the uppermost screws' level and the one above."""
+    order = list(LEVELS.values())
+    levels = [screw.level for screw in plan.screws if screw.level in order]
+    if rng.random() >= habits.interspinous or not levels:
+        return ()
+    top = max(map(order.index, levels))
+    pair = order[top : top + 2]
+    if len(pair) < 2 or not all(level in bones for level in pair):
+        return ()
+    return interspinous(bones[pair[0]], bones[pair[1]], plan.screws[0].material)
+
+
 def _lamina_devices(
     fixed: Sequence[ScrewPlan], bones: Mapping[str, Vertebra], rng: np.random.Generator
 ) -> list[Device]:
@@ -205,9 +254,15 @@ def _bone_work(
     levels = list(dict.fromkeys(screw.level for screw in plan.screws))
     kind, material = str(rng.choice(list(CAGES))), str(rng.choice([PEEK, POROUS], p=[0.65, 0.35]))
     devices: list[Device] = []
+    plated = ""
     for disc in discs([bones[level] for level in levels if level in bones]):
         if rng.random() < habits.cage:
             devices += [cleared(disc), *cage(disc, kind, material)]
+            plated = plated or disc.name
+    if rng.random() < habits.plate and plated and kind in FROM_THE_FRONT:
+        upper, lower = (vertebral_body(bones[level]) for level in plated.split("/"))
+        if upper is not None and lower is not None:
+            devices += anterior_plate(lower, upper, plan.screws[0].material)
     for level in levels:
         if rng.random() < habits.laminectomy and level in bones:
             devices.append(laminectomy(bones[level]))

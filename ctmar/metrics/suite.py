@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ctmar.metrics.aapm import SCORE
 from ctmar.metrics.errors import bias, mae, masked_mean, rmse
+from ctmar.metrics.hardware import shaft_errors
 from ctmar.metrics.integrity import METAL_ABOVE_HU, bone_mask, dice, volume_error, water_path_error_mm
 from ctmar.metrics.masks import metal_distance_mm, near_metal_mask
 from ctmar.metrics.protocols import PROTOCOLS, find_protocol, psnr, scored_pixels, ssim
@@ -48,6 +49,8 @@ TEXTURE_METRICS: tuple[str, ...] = (
     "sharpness_hu_mm",
     "bone_dice",
     "metal_dice",
+    "screw_tip_error_mm",
+    "screw_diameter_error_mm",
     "rmse_wepl_mm",
     "rmse_hu_aapm",
     "noise_error_hu",
@@ -57,6 +60,9 @@ TEXTURE_METRICS: tuple[str, ...] = (
     "metal_error",
 )
 """What :func:`texture_metrics` measures."""
+
+METAL_METRICS = ("metal_dice", "screw_tip_error_mm", "screw_diameter_error_mm", "metal_error")
+"""Of these, what metal is shown; they need the true mask, not one segmented from the image."""
 
 CHANGE_METRICS: tuple[str, ...] = tuple(f"change_hu_{name}" for name in SHELLS_MM)
 """What :func:`change_metrics` measures."""
@@ -184,6 +190,7 @@ def texture_metrics(image_hu: Tensor, truth: Truth, pasted: Tensor, ssim_aapm: T
     bone, true_bone = (bone_mask(x, truth.scored) for x in (image_hu, truth.reference_hu))
     shown = (image_hu > METAL_ABOVE_HU) & (truth.body_mask | truth.metal_mask)
     metal = torch.where(pasted[:, None, None, None], truth.metal_mask, shown)
+    shafts = shaft_errors(metal, truth.metal_mask, spacing)
     aapm = scored_pixels(find_protocol("aapm"), truth.body_mask, truth.metal_mask)
     return {
         "artifact_index_hu": artifact_index(image_hu, truth.clean_hu, soft),
@@ -194,6 +201,8 @@ def texture_metrics(image_hu: Tensor, truth: Truth, pasted: Tensor, ssim_aapm: T
         "sharpness_hu_mm": sharp,
         "bone_dice": dice(bone, true_bone),
         "metal_dice": dice(metal, truth.metal_mask),
+        "screw_tip_error_mm": shafts.tip,
+        "screw_diameter_error_mm": shafts.diameter,
         "rmse_wepl_mm": water_path_error_mm(image_hu, truth.reference_hu, truth.scored, near, spacing),
         "rmse_hu_aapm": rmse(image_hu, truth.reference_hu, aapm),
         "noise_error_hu": (noise - noise_clean).abs(),

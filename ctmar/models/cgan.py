@@ -12,8 +12,12 @@ from ctmar.losses import check_adversarial, discriminator_loss, generator_loss
 from ctmar.models.base import compose
 from ctmar.models.completion import NetworkCompletion
 from ctmar.models.inputs import fill_sinogram
-from ctmar.networks.discriminator import ConditionalPatchDiscriminator
+from ctmar.models.pretrained import available, read, shipped
+from ctmar.networks.discriminator import ConditionalPatchDiscriminator, EncoderDiscriminator
 from ctmar.sample import MARSample
+
+DISCRIMINATORS = ("patch", "encoder")
+"""``patch`` is one of its own; ``encoder`` is built as the generator's encoder, and can start from it."""
 
 
 class CGANCompletion(NetworkCompletion):
@@ -24,8 +28,8 @@ class CGANCompletion(NetworkCompletion):
     ``L_adv`` is the mean over patches and batch, ``L_2`` the squared error on the trace.
 
     Optimisation is manual, which rules out the trainer's ``gradient_clip_val`` and
-    ``accumulate_grad_batches``: use ``clip``. ``global_step`` counts the steps of both optimisers; losses are
-    logged by epoch.
+    ``accumulate_grad_batches``: use ``clip`` and ``accumulate``. ``global_step`` counts the steps of both
+    optimisers; losses are logged by epoch.
 
     Args:
         lambda_l2: λ, the weight of ``L_2``.
@@ -34,9 +38,12 @@ class CGANCompletion(NetworkCompletion):
             fitted to ``λ · L_2`` alone.
         discriminator_learning_rate: Of the discriminator's AdamW.
         discriminator_channels: Filters of its first layer.
-        discriminator_layers: Its layers, which set the width of a patch.
-        discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`.
-        generator_checkpoint: Checkpoint of a U-Net or cGAN of the same architecture to start from.
+        discriminator_layers: Its layers after the first, which set the width of a patch.
+        discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`; of ``patch``.
+        discriminator: From :data:`DISCRIMINATORS`.
+        generator_checkpoint: What the generator starts from: the checkpoint of a U-Net or cGAN of the same
+            architecture, a ``.safetensors`` file of ctmar's, or the name of weights that it ships. The
+            encoder discriminator takes its trunk from there too.
         betas: Of both AdamW; less momentum than the U-Net's, for a loss that moves (Radford 2016).
         options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`.
     """
@@ -53,6 +60,7 @@ class CGANCompletion(NetworkCompletion):
         discriminator_channels: int = 32,
         discriminator_layers: int = 2,
         discriminator_norm: str = "spectral",
+        discriminator: str = "patch",
         generator_checkpoint: str | None = None,
         betas: Sequence[float] = (0.5, 0.999),
         **options: Any,
@@ -63,6 +71,10 @@ class CGANCompletion(NetworkCompletion):
         super().__init__(betas=betas, **options)
         self.save_plain(own)
         check_adversarial(adversarial)
+        if discriminator not in DISCRIMINATORS:
+            raise CtmarError(
+                f"discriminator must be one of {', '.join(DISCRIMINATORS)}, got {discriminator!r}"
+            )
         if not lambda_l2 >= 0:
             raise CtmarError(f"lambda_l2 must be 0 or more, got {lambda_l2!r}")
         if not discriminator_learning_rate > 0:
@@ -70,19 +82,30 @@ class CGANCompletion(NetworkCompletion):
             raise CtmarError(f"{required}, got {discriminator_learning_rate!r}")
         self.automatic_optimization = False
         slices = self.hparams["slices"]
-        self.discriminator = ConditionalPatchDiscriminator(
-            condition_channels=len(self.hparams["inputs"]) * slices,
-            candidate_channels=2 * slices,
-            channels=discriminator_channels,
-            num_layers=discriminator_layers,
-            norm=discriminator_norm,
-        )
+        channels = {
+            "condition_channels": len(self.hparams["inputs"]) * slices,
+            "candidate_channels": 2 * slices,
+        }
+        self.discriminator: ConditionalPatchDiscriminator | EncoderDiscriminator
+        if discriminator == "encoder":
+            shared = {name: self.hparams[name] for name in ("channels", "num_res_units", "norm", "downscale")}
+            self.discriminator = EncoderDiscriminator(**channels, levels=discriminator_layers + 1, **shared)
+        else:
+            self.discriminator = ConditionalPatchDiscriminator(
+                **channels,
+                channels=discriminator_channels,
+                num_layers=discriminator_layers,
+                norm=discriminator_norm,
+            )
 
     def setup(self, stage: str) -> None:
         """Loads ``generator_checkpoint`` before a fit; a resumed run overwrites it with its own state."""
         path = self.hparams["generator_checkpoint"]
         if stage == "fit" and path:
             self.generator.load_state_dict(generator_weights(path, self.generator.state_dict()))
+            if isinstance(self.discriminator, EncoderDiscriminator):
+                self.discriminator.take_trunk(self.generator.net)  # type: ignore[arg-type]
+        super().setup(stage)
 
     def training_step(self, sample: MARSample, batch_idx: int) -> None:
         """One step of the discriminator, then one of the generator."""
@@ -93,15 +116,17 @@ class CGANCompletion(NetworkCompletion):
         schedules: Any = self.lr_schedulers()
 
         loss_d = self._discriminator_loss(sample, inputs, completed.detach())
-        self._step(optimizers[1], schedules[1], loss_d)
+        due = self._due(batch_idx)
+        self._step(optimizers[1], schedules[1], loss_d, due)
 
         loss_l2 = self.trace_loss(completed, sample)
-        # Frozen, so that the generator's step leaves no gradient in the discriminator.
-        self.discriminator.requires_grad_(False)
+        # Without gradient, so that the generator's step leaves none in the discriminator.
+        learning = [weight for weight in self.discriminator.parameters() if weight.requires_grad]
+        _require_grad(learning, False)
         loss_adv = generator_loss(self._judge(sample, inputs, completed), self.hparams["adversarial"])
-        self.discriminator.requires_grad_(True)
+        _require_grad(learning, True)
         loss_g = self._adversarial_weight() * loss_adv + self.hparams["lambda_l2"] * loss_l2
-        self._step(optimizers[0], schedules[0], loss_g)
+        self._step(optimizers[0], schedules[0], loss_g, due)
 
         losses = {"": loss_g, "_l2": loss_l2, "_adversarial": loss_adv, "_discriminator": loss_d}
         self.log_dict(
@@ -135,28 +160,43 @@ class CGANCompletion(NetworkCompletion):
         fake = self._judge(sample, inputs, completed)
         return discriminator_loss(real, fake, self.hparams["adversarial"])
 
-    def _step(self, optimizer: Any, schedule: Any, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
+    def _due(self, batch_idx: int) -> bool:
+        """Whether this batch completes a group whose gradients are summed."""
+        return (batch_idx + 1) % self.hparams["accumulate"] == 0 or self.trainer.is_last_batch
+
+    def _step(self, optimizer: Any, schedule: Any, loss: Tensor, due: bool = True) -> None:
+        """Adds the loss's gradient and, where a step is due, makes it."""
+        self.manual_backward(loss / self.hparams["accumulate"])
+        if not due:
+            return
         if self.hparams["clip"]:
             self.clip_gradients(optimizer, self.hparams["clip"], "norm")
         optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
 
 
+def _require_grad(weights: list[torch.nn.Parameter], required: bool) -> None:
+    for weight in weights:
+        weight.requires_grad_(required)
+
+
 def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The generator's weights from a checkpoint of this package, loaded with ``weights_only=True``.
+    """The generator's weights from a checkpoint of this package or its safetensors; nothing is unpickled.
 
     Args:
-        path: The checkpoint's file.
+        path: The file, or the name of weights that ctmar ships.
         expected: The state of the generator that takes them: names and shapes must agree.
 
     Raises:
         CtmarError: There is no such file, or its generator has another architecture.
     """
-    if not Path(path).is_file():
+    if path.endswith(".safetensors") or path in available():
+        _, state = read(shipped(path))
+    elif Path(path).is_file():
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    else:
         raise CtmarError(f"generator_checkpoint must be a checkpoint file, got {path}")
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "generator."
     weights = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
     shapes = {name: tuple(value.shape) for name, value in weights.items()}

@@ -5,21 +5,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
-from ctmar.losses import trace_mse, trace_ramp_mse
+from ctmar.losses import root_mean, trace_energy, trace_mse, trace_ramp_energy
 from ctmar.models.augment import augment
 from ctmar.models.base import Completion, compose
-from ctmar.models.inputs import build_inputs, check_inputs, fill_sinogram, trace_window
+from ctmar.models.freezing import freeze as freeze_layers
+from ctmar.models.freezing import keep_statistics
+from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
 from ctmar.sample import MARSample
 
 LOSS_DOMAINS = ("sinogram", "ramp")
+LOSSES = ("squared", "root")
+"""Over all bins of the batch the mean square (the essay's), or over its cases the mean of the root."""
 SCHEDULERS = ("cosine", "none")
 WARMUP_STEPS = 50
 """Steps of linear warm-up before the cosine: Adam's first, badly scaled steps meet a head of zeros."""
@@ -49,11 +54,16 @@ class NetworkCompletion(Completion):
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         betas: Of AdamW.
-        scheduler: ``cosine`` over the planned steps after a short warm-up, or ``none``.
+        scheduler: ``cosine`` after a short warm-up over the planned steps or ``trainer.max_time``,
+            whichever is further on; or ``none``.
         clip: Largest norm of the gradient; 0 for no limit.
         loss_scale: Divisor of the sinogram in the loss.
-        loss_domain: ``sinogram`` for :func:`ctmar.losses.trace_mse`, ``ramp`` for
-            :func:`ctmar.losses.trace_ramp_mse`.
+        loss_domain: ``sinogram`` for the plain error (:func:`ctmar.losses.trace_mse`), ``ramp`` for the
+            error as FBP weights it (:func:`ctmar.losses.trace_ramp_mse`).
+        loss: From :data:`LOSSES`.
+        accumulate: Batches whose gradients are summed before a step; 1 for a step a batch.
+        freeze: Patterns of parameters that stay as they are (``generator.net.body.model.0.*``).
+        compile: Let ``torch.compile`` fuse the generator; pays on GPUs.
         augment_mirror: Mirror training cases left to right at random.
         augment_rotate_views: Turn training cases at random by up to this many views.
         augment_seed: Seed of the augmentation; a batch's draw depends on it, the epoch, the batch's
@@ -77,7 +87,7 @@ class NetworkCompletion(Completion):
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_units: int = 1,
         norm: str = "batch",
-        downscale: int = 2,
+        downscale: int | Sequence[int] = 2,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
         learning_rate: float = 2e-3,
@@ -87,6 +97,10 @@ class NetworkCompletion(Completion):
         clip: float = 1.0,
         loss_scale: float = 1.0,
         loss_domain: str = "ramp",
+        loss: str = "squared",
+        accumulate: int = 1,
+        freeze: Sequence[str] = (),
+        compile: bool = False,
         augment_mirror: bool = False,
         augment_rotate_views: int = 0,
         augment_seed: int = 0,
@@ -96,8 +110,11 @@ class NetworkCompletion(Completion):
         self.save_plain(arguments)
         check_inputs(inputs, fill)
         _check_choice("loss_domain", loss_domain, LOSS_DOMAINS)
+        _check_choice("loss", loss, LOSSES)
         _check_choice("scheduler", scheduler, SCHEDULERS)
         _check_choice("slices", slices, (1, 3))
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise CtmarError(f"accumulate must be a positive whole number, got {accumulate!r}")
         for name in ("sinogram_scale", "path_scale_mm", "residual_scale", "loss_scale", "learning_rate"):
             if not arguments[name] > 0:
                 raise CtmarError(f"{name} must be positive, got {arguments[name]!r}")
@@ -115,6 +132,20 @@ class NetworkCompletion(Completion):
         )
         self.generator = AngularWrap(network, wrap_views)
         self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def setup(self, stage: str) -> None:
+        """Before a fit: freezes what is to be frozen, compiles, hands ``accumulate`` to the trainer."""
+        if stage == "fit":
+            if self.automatic_optimization and self.hparams["accumulate"] > 1:
+                self.trainer.accumulate_grad_batches = self.hparams["accumulate"]
+            freeze_layers(self, self.hparams["freeze"])
+            if self.hparams["compile"]:
+                self.generator.compile(dynamic=True)
+
+    def on_train_start(self) -> None:
+        """Frozen layers keep the statistics of their norms too."""
+        if self.hparams["freeze"]:
+            keep_statistics(self)
 
     def save_plain(self, arguments: dict[str, Any]) -> None:
         """Keeps constructor arguments as hyperparameters, sequences as lists; refuses anything else."""
@@ -163,13 +194,19 @@ class NetworkCompletion(Completion):
         return slice(None) if margin is None else trace_window(sample.metal_trace, margin)
 
     def trace_loss(self, completed: Tensor, sample: MARSample) -> Tensor:
-        """``L_2``: the squared error on the trace in the configured domain and scale."""
-        measure = trace_ramp_mse if self.hparams["loss_domain"] == "ramp" else trace_mse
-        return measure(completed, sample.clean, sample.metal_trace, self.hparams["loss_scale"])
+        """``L_2``: the error on the trace in the configured domain, scale and mean."""
+        trace, ramp = sample.metal_trace, self.hparams["loss_domain"] == "ramp"
+        measure = trace_ramp_energy if ramp else trace_energy
+        energy = measure(completed, sample.clean, trace, self.hparams["loss_scale"])
+        if self.hparams["loss"] == "root":
+            return root_mean(energy, trace)
+        return energy.sum() / trace.sum().clamp(min=1)
 
     def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
-        """The slices to train on, augmented; its image fields are not to be used."""
+        """The slices and bins to train on, augmented; its image fields are not to be used."""
+        # The networks see no other bins, and the loss is 0 there: inputs and loss take half the time.
         sample = self.select(sample)
+        sample = cut_bins(sample, self.window_of(sample))
         h = self.hparams
         if not (h["augment_mirror"] or h["augment_rotate_views"]):
             return sample
@@ -213,11 +250,16 @@ class NetworkCompletion(Completion):
             raise CtmarError(f"scheduler=cosine needs trainer.max_epochs or max_steps, got {steps} steps")
         if steps == self.trainer.max_steps:
             steps //= self.steps_per_batch
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_factor(step, int(steps)))
+        elif not self.automatic_optimization:
+            steps = math.ceil(steps / self.hparams["accumulate"])
+        timer = next((c for c in self.trainer.callbacks if isinstance(c, pl.callbacks.Timer)), None)  # type: ignore[attr-defined]
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: cosine_factor(step, int(steps), time_share(timer))
+        )
 
 
 class UNetCompletion(NetworkCompletion):
-    """The U-Net alone, fitted to the squared error on the trace; arguments as in the base."""
+    """The U-Net alone, fitted to the error on the trace; arguments as in the base."""
 
     def training_step(self, sample: MARSample, batch_idx: int) -> Tensor:
         """The loss of a batch; logs ``train/loss``."""
@@ -242,10 +284,26 @@ class UNetCompletion(NetworkCompletion):
         self.clip_gradients(optimizer, gradient_clip_val or self.hparams["clip"], gradient_clip_algorithm)
 
 
-def cosine_factor(step: int, steps: int) -> float:
-    """Factor of the learning rate: linear over the first steps, then a half cosine down to 0.01."""
+def cosine_factor(step: int, steps: int, share: float = 0.0) -> float:
+    """Factor of the learning rate: linear over the first steps, then a half cosine down to 0.01.
+
+    Args:
+        step: Steps done.
+        steps: Steps planned.
+        share: Share of the time limit that is over; decides where it is more than the share of the steps.
+    """
     warmup = min(1.0, (step + 1) / max(1, min(WARMUP_STEPS, steps // 10)))
-    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(1, steps), 1.0))))
+    progress = min(max(step / max(1, steps), share), 1.0)
+    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def time_share(timer: pl.callbacks.Timer | None) -> float:
+    """Share of ``trainer.max_time`` that training has used; 0 where there is no limit."""
+    remaining = None if timer is None else timer.time_remaining()
+    if timer is None or remaining is None:
+        return 0.0
+    elapsed = timer.time_elapsed()
+    return elapsed / max(elapsed + remaining, 1e-9)
 
 
 def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:

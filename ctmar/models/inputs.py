@@ -1,13 +1,14 @@
 """From a sample to the channels that a network sees, by a list of names."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ctmar.completion.hardening import hardening_residual
+from ctmar.completion.hardening import hardening_corrected, hardening_residual
 from ctmar.errors import CtmarError
-from ctmar.sample import MARSample
+from ctmar.sample import SINOGRAM_FIELDS, MARSample
 
 FILLS = ("zero", "li", "nmar")
 """What a network's output is added to on the trace: nothing (the essay's), LI or NMAR."""
@@ -22,12 +23,14 @@ INPUTS = (
     "path",
     "difference",
     "hardening",
+    "hardening_weighted",
 )
 """``measured`` with what was measured behind the metal; ``measured_zeroed`` without (the essay's);
 ``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in
 metal; ``difference`` measured minus the model's fill, 0 off the trace; ``hardening`` what of that the
 length in metal does not explain (:func:`~ctmar.completion.hardening.hardening_residual`), cut at
-±:data:`HARDENING_LIMIT`."""
+±:data:`HARDENING_LIMIT`; ``hardening_weighted`` the same with each ray weighted by its noise and shrunk
+by it (:func:`~ctmar.completion.hardening.hardening_corrected` less the fill)."""
 
 HARDENING_LIMIT = 1.5
 """Largest ``hardening``, a line integral: more is the noise of rays on which no photon came through."""
@@ -80,6 +83,12 @@ def trace_window(metal_trace: Tensor, margin: int) -> slice:
     return slice(edge, bins - edge)
 
 
+def cut_bins(sample: MARSample, window: slice) -> MARSample:
+    """The same cases with some bins of the detector alone; the images stay as they are."""
+    changed: dict[str, Any] = {name: getattr(sample, name)[..., window] for name in SINOGRAM_FIELDS}
+    return sample._replace(**changed, fills={name: fill[..., window] for name, fill in sample.fills.items()})
+
+
 def build_inputs(
     sample: MARSample, names: Sequence[str], fill: str, sinogram_scale: float, path_scale_mm: float
 ) -> Tensor:
@@ -89,7 +98,7 @@ def build_inputs(
         sample: A batch of ``slice`` slices.
         names: From :data:`INPUTS`; their order is the order of the channels.
         fill: The model's fill, from :data:`FILLS`.
-        sinogram_scale: Divides everything that is a sinogram, except for ``hardening``, which is small.
+        sinogram_scale: Divides all sinograms but what hardening leaves, which is small.
         path_scale_mm: Divides the length in metal, in mm.
 
     Returns:
@@ -107,13 +116,14 @@ def _channel(sample: MARSample, name: str, fill: str, sinogram_scale: float, pat
         return sample.measured / sinogram_scale
     if name == "difference":
         return (sample.measured - fill_sinogram(sample, fill)) / sinogram_scale
-    if name == "hardening":
-        return _hardening(sample, fill)
+    if name.startswith("hardening"):
+        return _hardening(sample, fill, weighted=name == "hardening_weighted")
     sources = {"fill": fill, "fill_li": "li", "fill_nmar": "nmar", "measured_zeroed": "zero"}
     return fill_sinogram(sample, sources[name]) / sinogram_scale
 
 
-def _hardening(sample: MARSample, fill: str) -> Tensor:
+def _hardening(sample: MARSample, fill: str, weighted: bool) -> Tensor:
     given = fill_sinogram(sample, fill)
-    residual = hardening_residual(sample.measured, given, sample.metal_path_mm, sample.metal_trace)
+    rays = (sample.measured, given, sample.metal_path_mm, sample.metal_trace)
+    residual = hardening_corrected(*rays) - given if weighted else hardening_residual(*rays)
     return residual.clamp(-HARDENING_LIMIT, HARDENING_LIMIT)

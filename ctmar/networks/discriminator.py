@@ -1,4 +1,6 @@
-"""The patch discriminator of the conditional GAN."""
+"""The discriminators of the conditional GAN: of patches, and one built as the generator's encoder."""
+
+from typing import Any
 
 import torch
 from monai.networks.nets import PatchDiscriminator
@@ -6,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ctmar.errors import CtmarError
-from ctmar.networks.unet import GROUPS, NORMS, norm_layer
+from ctmar.networks.unet import GROUPS, NORMS, SinogramUNet, encoder_levels, norm_layer, pad_to, to_blocks
 
 DISCRIMINATOR_NORMS = ("spectral", *NORMS)
 """``spectral`` (the default) bounds the gradient the generator is given and leaves the level of the
@@ -66,3 +68,55 @@ class ConditionalPatchDiscriminator(nn.Module):
         """
         pair = torch.cat([condition, candidate], dim=1).contiguous(memory_format=torch.channels_last)
         return self.net(pair)[-1]
+
+
+class EncoderDiscriminator(nn.Module):
+    """``D(x, y)`` whose trunk is built as the encoder of a :class:`~ctmar.networks.unet.SinogramUNet`.
+
+    So that it can start from a fitted generator (:meth:`take_trunk`): the first convolutions then take
+    the encoder's weights for the condition ``x`` and 0 for the candidate ``y``, the further ones its own.
+
+    Args:
+        condition_channels: Channels of the generator's input ``x``.
+        candidate_channels: Channels of the sinogram ``y``, true or generated.
+        levels: How many levels of the encoder; a logit speaks of what its deepest one sees.
+        options: Of the generator's U-Net: ``channels``, ``num_res_units``, ``norm``, ``downscale``.
+    """
+
+    def __init__(
+        self, condition_channels: int, candidate_channels: int, *, levels: int = 3, **options: Any
+    ) -> None:
+        super().__init__()
+        whole = SinogramUNet(condition_channels + candidate_channels, 1, **options)
+        encoder = encoder_levels(whole)
+        if not 1 <= levels <= len(encoder):
+            raise CtmarError(f"discriminator_layers must be from 0 to {len(encoder) - 1}, got {levels - 1}")
+        self.block, self.multiples = whole.block, whole.multiples
+        self.levels = nn.ModuleList(encoder[:levels])
+        self.logit = nn.Conv2d(whole.channels[levels - 1], 1, kernel_size=1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, condition: Tensor, candidate: Tensor) -> Tensor:
+        """Logits ``(batch, 1, patch rows, patch columns)``; positive for "true".
+
+        Args:
+            condition: ``(batch, condition_channels, angle, detector)``.
+            candidate: ``(batch, candidate_channels, angle, detector)``.
+        """
+        pair = pad_to(torch.cat([condition, candidate], dim=1), self.multiples)
+        features = to_blocks(pair, self.block).contiguous(memory_format=torch.channels_last)
+        for level in self.levels:
+            features = level(features)
+        return self.logit(features)
+
+    def take_trunk(self, generator: SinogramUNet) -> None:
+        """Copies the encoder of a generator with the same options and ``condition_channels`` inputs."""
+        for own, other in zip(self.levels, encoder_levels(generator), strict=False):
+            state = own.state_dict()
+            for name, value in other.state_dict().items():
+                if state[name].shape == value.shape:
+                    state[name] = value
+                else:  # the first convolutions, which also take the candidate
+                    state[name] = torch.zeros_like(state[name])
+                    state[name][:, : value.shape[1]] = value
+            own.load_state_dict(state)

@@ -18,6 +18,9 @@ FOLD_BELOW = 8
 Read = Callable[..., NDArray]
 """``read(margin, turned=False)``: the planes of a pass as lanes ``(line, element, lane)``."""
 
+Map = Callable[[Read, tuple], list[Part]]
+"""One of :class:`LaneMaps`."""
+
 
 class LaneMaps(Protocol):
     """The four maps of one geometry on interleaved slices; each adds up the parts that it returns."""
@@ -112,15 +115,18 @@ class LaneBackend:
         widest, count = LANE_WIDTHS[-1], reads.copies * len(source)
         for start in range(0, count, widest):
             planes = range(start, min(start + widest, count))
-            width = next(width for width in LANE_WIDTHS if width >= len(planes))
+            _pass(getattr(maps, name), reads, adds, source, target, planes)
 
-            def read(
-                margin: int, turned: bool = False, planes: range = planes, width: int = width
-            ) -> NDArray:
-                return reads.read(source, planes, width, margin, turned)
 
-            for part in getattr(maps, name)(read, (0,) * width):
-                adds.add(target, planes, part)
+def _pass(apply: Map, reads: Layout, adds: Layout, source: NDArray, target: NDArray, planes: range) -> None:
+    """Takes some planes through a map; what it needed in between is freed before the next ones."""
+    width = next(width for width in LANE_WIDTHS if width >= len(planes))
+
+    def read(margin: int, turned: bool = False) -> NDArray:
+        return reads.read(source, planes, width, margin, turned)
+
+    for part in apply(read, (0,) * width):
+        adds.add(target, planes, part)
 
 
 def zero_part(

@@ -5,6 +5,7 @@ Figures are matplotlib objects without pyplot, so that they need no display and 
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,11 @@ METAL_COLOR = (1.0, 0.82, 0.2)
 CROP_MARGIN = 4
 """Pixels left around the body."""
 
+GAP = 2
+"""Pixels between pictures in a row."""
+
 PANEL_INCHES = 2.7
+TITLE_INCHES = 0.3
 DPI = 110
 
 
@@ -61,6 +66,32 @@ def black_figure(rows: int, columns: int, aspect: float) -> tuple[Figure, NDArra
         for spine in ax.spines.values():
             spine.set_visible(False)
     return figure, axes
+
+
+def row_figure(tiles: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> Figure:
+    """A black figure of pictures of one size side by side, each under its title.
+
+    One axes holds them all: a panel each takes matplotlib two to four times as long.
+
+    Args:
+        tiles: ``(row, column, RGB)`` each.
+        titles: One a tile.
+    """
+    rows, columns = tiles[0].shape[:2]
+    gap = np.zeros((rows, GAP, 3), np.uint8)
+    strip = np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
+    width = PANEL_INCHES * len(tiles)
+    height = width * rows / strip.shape[1]
+    figure = Figure(figsize=(width, height + TITLE_INCHES), dpi=DPI, facecolor="black")
+    FigureCanvasAgg(figure)
+    share = height / (height + TITLE_INCHES)
+    ax = figure.add_axes((0, 0, 1, share))
+    ax.set_axis_off()
+    ax.imshow(strip, aspect="auto")
+    for place, title in enumerate(titles):
+        center = (place * (columns + GAP) + columns / 2) / strip.shape[1]
+        figure.text(center, (1 + share) / 2, title, color="white", fontsize=9, ha="center", va="center")
+    return figure
 
 
 def paint_mask(ax: Axes, mask: NDArray[np.bool_], aspect: Literal["equal", "auto"] = "equal") -> None:

@@ -10,11 +10,13 @@ from importlib import metadata
 from typing import Any, Protocol
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import ctmar
-from ctmar.report.canvas import black_figure, body_crop, paint_mask, plane
+from ctmar.report.canvas import METAL_COLOR, body_crop, plane, row_figure
 from ctmar.report.figures import distribution_figure
 from ctmar.report.table import TABLE_COLUMNS, benchmark_text
 from ctmar.units import WINDOWS_HU
@@ -183,27 +185,30 @@ def strip_figure(
     """The reference and every image side by side in one window, or their differences to the reference."""
     columns = {"reference": reference, **images}
     crop = body_crop(body | metal)
-    height, width = reference[crop].shape
-    figure, axes = black_figure(1, len(columns), height / width)
-    for ax, (name, image) in zip(axes[0], columns.items(), strict=True):
-        ax.set_title(titles.get(name, name), color="white", fontsize=9)
-        if preset == "difference":
-            span = {"cmap": "RdBu_r", "vmin": -DIFFERENCE_HU, "vmax": DIFFERENCE_HU}
-            ax.imshow((image - reference)[crop], **span)
-        else:
-            low, high = WINDOWS_HU[preset]
-            ax.imshow(image[crop], cmap="gray", vmin=low, vmax=high)
-        paint_mask(ax, metal[crop])
-    return figure
+    tiles = [colored(image[crop], reference[crop], metal[crop], preset) for image in columns.values()]
+    return row_figure(tiles, [titles.get(name, name) for name in columns])
+
+
+def colored(
+    image: NDArray[Any], reference: NDArray[Any], metal: NDArray[np.bool_], preset: str
+) -> NDArray[np.uint8]:
+    """An image as it is shown under a preset, ``(row, column, RGB)``, its metal painted flat."""
+    if preset == "difference":
+        values, low, high, colors = image - reference, -DIFFERENCE_HU, DIFFERENCE_HU, colormaps["RdBu_r"]
+    else:
+        values, (low, high), colors = image, WINDOWS_HU[preset], colormaps["gray"]
+    shown = colors(Normalize(low, high)(values), bytes=True)[..., :3]
+    return np.where(metal[..., None], np.round(255 * np.array(METAL_COLOR)), shown).astype(np.uint8)
 
 
 def image_tag(figure: Figure, alt: str, attributes: str = "") -> str:
     """The figure as an image inside the page."""
     stream = io.BytesIO()
     figure.set_dpi(PAGE_DPI)  # before the layout, or titles are cut
-    figure.savefig(
-        stream, format="png", pad_inches=0.05, bbox_inches="tight", facecolor=figure.get_facecolor()
-    )
+    # Measuring what a figure without a layout takes up would draw it twice for nothing.
+    laid_out = figure.get_layout_engine() is not None
+    tight: dict[str, Any] = {"pad_inches": 0.05, "bbox_inches": "tight"} if laid_out else {}
+    figure.savefig(stream, format="png", facecolor=figure.get_facecolor(), **tight)
     data = base64.b64encode(stream.getvalue()).decode()
     return f'<img {attributes} alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
 

@@ -18,8 +18,9 @@ BASELINES = ("uncorrected", "li", "nmar")
 COMPARED = ("rmse_hu_near", "rmse_hu_body", SCORE)
 """Metrics of which differences and groups are given."""
 
-GROUPS = ("part", "metal_size", "materials", "kind")
-"""Facts of a case by which the metrics in :data:`COMPARED` are told apart."""
+ALLOYS = "screws_by_alloy"
+GROUPS = ("part", "metal_size", "materials", "kind", ALLOYS)
+"""Facts of a case by which the metrics in :data:`COMPARED` are told apart; screws by part and alloy too."""
 
 NO_METHOD = "clean"
 
@@ -82,7 +83,7 @@ def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, A
     order = {name: n for n, name in enumerate(SIZE_GROUPS_MM2)}
     parts: dict[str, list[Row]] = {}
     for row in rows:
-        parts.setdefault(str(row.get(fact, "")), []).append(row)
+        parts.setdefault(_fact(row, fact), []).append(row)
     return {
         group: {
             name: {m: _spread([row[m] for row in parts[group] if row["method"] == name]) for m in COMPARED}
@@ -91,6 +92,14 @@ def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, A
         for group in sorted(parts, key=lambda name: (order.get(name, 0), name))
         if group
     }
+
+
+def _fact(row: Row, fact: str) -> str:
+    """A fact of the row's case, empty where it has none."""
+    if fact != ALLOYS:
+        return str(row.get(fact, ""))
+    known = row.get("kind") == "realistic" and row.get("materials")
+    return f"{row.get('part') or 'screws'}, {row['materials']}" if known else ""
 
 
 def _spread(values: list[float]) -> dict[str, float | int | None]:

@@ -66,6 +66,7 @@ def benchmark_text(summary: Mapping[str, Any]) -> str:
         format_table(summary),
         group_text(summary, "part"),
         group_text(summary, "metal_size"),
+        alloy_text(summary),
         protocol_text(summary),
         difference_text(summary),
         lesion_text(summary),
@@ -110,6 +111,23 @@ def group_text(summary: Mapping[str, Any], fact: str, metric: str = "rmse_hu_nea
     heading += [f"{group} ({max(m[metric]['n'] for m in by.values())})" for group, by in groups.items()]
     rows = [[name, *(_show(by[name][metric]["mean"], "{:.1f}") for by in groups.values())] for name in names]
     return "\n".join(aligned([heading, *rows]))
+
+
+def alloy_text(summary: Mapping[str, Any], metric: str = "rmse_hu_near") -> str:
+    """Means of a metric for screws by part and alloy: one row a group, one column a method.
+
+    Titanium lets enough photons through for no correction to be better than interpolation: the order of
+    the methods is a matter of the alloy.
+    """
+    groups = summary["groups"].get("screws_by_alloy", {})
+    if not groups:
+        return ""
+    names = list(summary["methods"])
+    table = [[f"{metric} of screws by alloy", *names]]
+    for group, by in groups.items():
+        cases = max(m[metric]["n"] for m in by.values())
+        table.append([f"{group} ({cases})", *(_show(by[name][metric]["mean"], "{:.1f}") for name in names)])
+    return "\n".join(aligned(table))
 
 
 def protocol_text(summary: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Arguments of ``ctmar correct`` and ``ctmar inspect``; imports nothing heavy, so that help comes at once."""
+"""Arguments of ``ctmar correct``, ``inspect`` and ``compare``; imports nothing heavy: help comes at once."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from pathlib import Path
 
 METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv")
 """As in ``ctmar.clinical``, which imports torch; the default first."""
+COMPARED = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
+"""Columns of the table across runs."""
 EXTRAS = ("difference", "uncertainty", "seg")
 
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command; argparse itself answers ``--help`` and mistakes."""
-    return {"correct": _correct, "inspect": _inspect}[name]().parse_args(arguments)
+    return {"correct": _correct, "inspect": _inspect, "compare": _compare}[name]().parse_args(arguments)
 
 
 def _correct() -> argparse.ArgumentParser:
@@ -68,3 +70,14 @@ def _metal(parser: argparse.ArgumentParser) -> None:
         "--min-area", type=float, metavar="MM2", default=1.0, help="smaller metal is left out"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
+
+
+def _compare() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ctmar compare", description="Compares runs case by case on one page."
+    )
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of a sweep")
+    parser.add_argument("--out", type=Path, default=Path("outputs/compare.html"), help="the page")
+    parser.add_argument("--method", default="model", help="which method of each run (default: model)")
+    parser.add_argument("--metrics", nargs="+", default=list(COMPARED), help="columns of the table")
+    return parser

@@ -9,13 +9,16 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.data.cache import fingerprint
+from ctmar.data.fingerprint import code_digest, fingerprint, input_digest
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
+from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
+INPUT_KEYS = ("ct", "labels", "root")
+MANIFEST, SCHEMA = "manifest.json", 2
 
 
 def set_threads(cfg: DictConfig) -> None:
@@ -60,18 +63,72 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
 
 
 def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
-    """Every setting that decides what a case holds, as plain types."""
+    """Every setting that decides what a case holds, as plain types; input files by their digest."""
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
-    return settings | {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+    settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+    return settings | {"anatomy": _by_content(settings["anatomy"])}
 
 
-def case_folder(cfg: DictConfig, slices: int) -> Path | None:
-    """Where the simulated cases of this config are kept; named by all that decides them."""
+def _by_content(anatomy: dict[str, Any]) -> dict[str, Any]:
+    """An anatomy's settings with its input files by their digest, those of a mixture's sources included."""
+    settings: dict[str, Any] = {}
+    for key, value in anatomy.items():
+        if isinstance(value, dict):
+            settings[key] = _by_content(value)
+        else:
+            settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
+    return settings
+
+
+def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
+    """Where this config's cases are kept, if anywhere.
+
+    ``data.cache`` is a data set that ``scripts/simulate.py`` wrote with this recipe, or a folder in which
+    the cases get one named by all that decides them.
+
+    Raises:
+        CtmarError: If the data set is of another recipe.
+    """
     if cfg.data.cache is None:
         return None
-    files = [cfg.anatomy[key] for key in ("ct", "labels") if cfg.anatomy.get(key)]
-    return Path(cfg.data.cache) / fingerprint(recipe(cfg, slices), files)
+    folder, wanted = Path(cfg.data.cache), recipe(cfg, slices)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return CaseStore(folder / fingerprint(wanted))
+    require_recipe(folder, manifest, wanted)
+    closed = manifest["code"] != code_digest()
+    return CaseStore(folder, manifest["dtype"], manifest["shard_cases"], closed)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a data set; None where the folder is none.
+
+    Raises:
+        CtmarError: If the file is no manifest of this version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = manifest["schema"] == SCHEMA and {"config", "dtype", "shard_cases", "code"} <= set(manifest)
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise CtmarError(f"{path} must be the manifest of a data set, schema {SCHEMA}; it is not")
+    return manifest
+
+
+def require_recipe(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses a data set of another recipe, and names what differs."""
+    had, keys = manifest["config"], sorted({*wanted, *manifest["config"]})
+    differ = [key for key in keys if had.get(key) != wanted.get(key)]
+    if differ:
+        raise CtmarError(
+            f"a data set's folder must be empty or of the same recipe, {folder} was made by another:"
+            f" {', '.join(differ)} differ"
+        )
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
@@ -80,7 +137,7 @@ def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
         simulator=build_simulator(cfg, slices),
         num_cases=dict(cfg.data.num_cases),
         batch_size=cfg.data.batch_size,
-        folder=case_folder(cfg, slices),
+        store=case_store(cfg, slices),
         num_workers=cfg.data.num_workers,
         in_memory=cfg.data.in_memory,
         seed=cfg.seed,

@@ -15,9 +15,9 @@ from typing import Any
 import ctmar
 from ctmar.errors import CtmarError
 
-JOBS = ("train", "evaluate", "simulate", "plan", "benchmark")
-COMMANDS = ("correct", "inspect")
-"""Jobs on a user's scan, with arguments of their own in place of a config."""
+JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
+COMMANDS = ("correct", "inspect", "compare")
+"""Jobs on a user's scan or runs, with arguments of their own in place of a config."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -93,6 +93,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
     import hydra
     from omegaconf import DictConfig, open_dict
 
+    started = os.getpid()
+
     def task(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
@@ -107,6 +109,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             line = one_line(error)
             if line is None:
                 raise
+            if os.getpid() != started:
+                raise  # a launcher's job on another machine: the error travels, our list of lines does not
             _report(line, lines)
             return None
 
@@ -136,6 +140,8 @@ def one_line(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, InstantiationException):
         return " ".join(f"{error.__cause__ or error}".split())
+    if "hydra/sweeper/optuna" in str(error):
+        return "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return " ".join(str(error).split())
     return None

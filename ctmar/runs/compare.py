@@ -1,32 +1,19 @@
-"""Runs side by side: ``python scripts/compare.py RUN...``."""
+"""Runs side by side: ``ctmar compare RUN...``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ctmar.errors import CtmarError
-
-METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes one HTML page across runs and prints its table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="compare.py", description="Compares runs case by case on one page.")
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of a sweep")
-    parser.add_argument("--out", type=Path, default=Path("outputs/compare.html"), help="the page")
-    parser.add_argument("--method", default="model", help="which method of each run (default: model)")
-    parser.add_argument("--metrics", nargs="+", default=list(METRICS), help="columns of the table")
-    given = parser.parse_args(arguments)
-    try:
-        print(compare(given.runs, given.out, given.method, given.metrics))
-    except CtmarError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+from ctmar.runs.arguments import COMPARED
 
 
-def compare(folders: Sequence[Path], out: Path, method: str, metrics: Sequence[str] = METRICS) -> str:
+def run(arguments: argparse.Namespace) -> None:
+    """Writes one HTML page across runs and prints its table."""
+    print(compare(arguments.runs, arguments.out, arguments.method, arguments.metrics))
+
+
+def compare(folders: Sequence[Path], out: Path, method: str, metrics: Sequence[str] = COMPARED) -> str:
     """Writes the page to ``out``.
 
     Args:

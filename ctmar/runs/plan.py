@@ -14,6 +14,7 @@ from ctmar.errors import CtmarError
 from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct, sample_construct
 from ctmar.implants.construct import with_meshes
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
+from ctmar.implants.pelvis import ANCHORS, Anchor, find_anchors
 from ctmar.implants.shapes import Part
 from ctmar.implants.surface import triangles, voxel_labels, write_stl
 from ctmar.implants.vertebra import find_vertebrae
@@ -58,9 +59,24 @@ def _planned(anatomy: Anatomy, settings: dict[str, Any]) -> Plan:
         canal=canal,
         vertebrae=vertebrae,
         levels=levels,
+        anchors=_anchors(anatomy, settings["pelvis"]),
         alloy=settings["alloy"],
         rod_diameter_mm=diameter,
     )
+
+
+def _anchors(anatomy: Anatomy, kind: str | None) -> tuple[Anchor, ...]:
+    if kind is None:
+        return ()
+    if kind not in ANCHORS:
+        raise CtmarError(f"pelvis must be null or one of {', '.join(ANCHORS)}, got {kind!r}")
+    found = find_anchors(anatomy, [kind])
+    if not found:
+        raise CtmarError(
+            f"{kind} screws need sacrum and hip bones in the labels (TotalSegmentator 25, 77, 78) with room"
+            f" for them, got none in {anatomy.name}"
+        )
+    return found
 
 
 def _write(folder: Path, plan: Plan, parts: Sequence[Part], anatomy: Anatomy) -> None:

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, open_dict
-from torch.utils.data import DataLoader, Dataset
 
-from ctmar.data.dataset import CaseDataset
+from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.errors import CtmarError
 from ctmar.operators import RayTransform
 from ctmar.report.canvas import write_text
-from ctmar.runs.build import build_simulator, case_folder
+from ctmar.runs.build import build_simulator, case_store
 from ctmar.runs.cli import config_dir
 from ctmar.sample import MARSample, collate
 
@@ -89,14 +87,13 @@ class TestSet:
 
     def prepare(self) -> list[str]:
         """Simulates what is missing, in parallel; returns a line for each case that cannot be made."""
-        from tqdm import tqdm
-
-        missing = [(n, i) for n, i in self.cases if i in set(self.parts[n].data.missing())]
-        loader = DataLoader(
-            _Prepare(self.parts, missing), None, num_workers=self.workers, worker_init_fn=_one_thread
-        )
-        bar = tqdm(loader, total=len(missing), desc=f"simulating {self.name}", unit="case", mininterval=2.0)
-        return [line for line in (bar if missing else []) if line]
+        missing = {name: set(part.data.missing()) for name, part in self.parts.items()}
+        todo = [
+            (f"{name}-{index:05d}", self.parts[name].data, index)
+            for name, index in self.cases
+            if index in missing[name]
+        ]
+        return [line for line in simulate_ahead(todo, self.workers, f"simulating {self.name}") if line]
 
     def __iter__(self) -> Iterator[MARSample]:
         """Batches of one case, named ``PART-INDEX``; a case that is not the frozen one is noted."""
@@ -134,36 +131,14 @@ class TestSet:
         return path
 
 
-class _Prepare(Dataset[str]):
-    """Simulates a case for its file; gives a reason where there cannot be one."""
-
-    def __init__(self, parts: dict[str, Part], cases: list[tuple[str, int]]) -> None:
-        self.parts, self.cases = parts, cases
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, n: int) -> str:
-        name, index = self.cases[n]
-        try:
-            self.parts[name].data[index]
-        except CtmarError as error:
-            return f"{name}-{index:05d}: {error}"
-        return ""
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
-
-
 def _dataset(cfg: DictConfig, part: DictConfig, slices: int) -> CaseDataset:
     """The cases of one part under the run's geometry and scanner and the benchmark's seed."""
     own = copy.deepcopy(cfg)
     with open_dict(own):
         own.anatomy, own.data.generator, own.seed = part.anatomy, part.data.generator, cfg.benchmark.seed
     simulator = build_simulator(own, slices)
-    folder = case_folder(own, slices)
-    return CaseDataset(simulator, cfg.benchmark.split, TRIES * part.cases, folder, in_memory=folder is None)
+    store = case_store(own, slices)
+    return CaseDataset(simulator, cfg.benchmark.split, TRIES * part.cases, store, in_memory=store is None)
 
 
 def controls_path(name: str) -> Path:

@@ -14,6 +14,7 @@ from ctmar.geometry import ImageGrid
 from ctmar.implants.canal import Canal, find_canal
 from ctmar.implants.construct import build, changes
 from ctmar.implants.pedicles import Pedicle, find_pedicles
+from ctmar.implants.pelvis import Anchor, find_anchors
 from ctmar.implants.planner import sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
 from ctmar.implants.rules import reach_z_mm
@@ -50,6 +51,12 @@ def _landmarks(anatomy: Anatomy) -> tuple[tuple[Pedicle, ...], Canal, tuple[Vert
     return find_pedicles(anatomy), canal, find_vertebrae(anatomy, canal)
 
 
+@lru_cache(maxsize=24)
+def _anchors(anatomy: Anatomy) -> tuple[Anchor, ...]:
+    """Ways into sacrum and pelvis, found once."""
+    return find_anchors(anatomy)
+
+
 class RealisticGenerator:
     """Pedicle screws and rods along the spine that the labels show.
 
@@ -62,7 +69,8 @@ class RealisticGenerator:
         max_rotation_deg: Largest turn of the patient in the scanner.
         max_shift_mm: Largest shift of the patient along each axis.
         construct: ``plain`` for screws and rods; ``rich`` for whole operations: cages, laminectomies,
-            cross-links, hooks, wires, cement, misplaced screws (``ctmar.implants.surgery``).
+            cross-links, hooks, wires, cement, screws misplaced or into the pelvis, metal beside the spine
+            (``ctmar.implants.surgery``).
         habits: How often each of these is done, by name; the surgery's own where None.
     """
 
@@ -111,7 +119,8 @@ class RealisticGenerator:
             if self.habits is None:
                 plan = sample_construct(pedicles, rng, vertebrae=vertebrae, **options)
             else:
-                plan = sample_surgery(pedicles, vertebrae, rng, habits=self.habits, **options)
+                more = {"anatomy": anatomy, "anchors": _anchors(anatomy), **options}
+                plan = sample_surgery(pedicles, vertebrae, rng, habits=self.habits, **more)
             parts = build(plan)
             center = _choose_slice(anatomy, parts, slices, rng)
             if center is not None:

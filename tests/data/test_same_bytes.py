@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from ctmar.anatomy.sources import ProceduralSpine
-from ctmar.data.cache import save_case
+from ctmar.data.encoding import digest, encode
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
+from ctmar.data.store import CaseStore
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.physics import Scanner
 from ctmar.scenes.generators import MixedGenerator
@@ -26,31 +28,63 @@ def simulator() -> Simulator:
     )
 
 
-def written(folder: Path, workers: int) -> dict[str, bytes]:
+def module(folder: Path, workers: int) -> MARDataModule:
     counts = {"train": CASES, "val": 1, "test": 1}
-    module = MARDataModule(simulator(), counts, folder=folder, num_workers=workers, in_memory=False)
-    module.prepare("train")
+    store = CaseStore(folder, shard_cases=4)
+    return MARDataModule(simulator(), counts, store=store, num_workers=workers, in_memory=False)
+
+
+def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "train").iterdir())}
 
 
+def written(folder: Path, workers: int) -> dict[str, bytes]:
+    module(folder, workers).prepare("train")
+    return files(folder)
+
+
+def packed(folder: Path) -> dict[str, bytes]:
+    CaseStore(folder, shard_cases=4).pack("train", range(CASES))
+    return files(folder)
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker")
 def test_a_case_is_the_same_bytes_however_it_was_made(tmp_path: Path) -> None:
-    alone = {}
+    alone = CaseStore(tmp_path / "alone")
     for index in reversed(range(CASES)):
-        save_case(tmp_path / "alone" / f"{index:05d}.npz", simulator().case("train", index))
-        alone[f"{index:05d}.npz"] = (tmp_path / "alone" / f"{index:05d}.npz").read_bytes()
+        alone.save("train", index, simulator().case("train", index))
+    wanted = files(tmp_path / "alone")
+    assert len(wanted) == CASES
     for workers in (0, 1, 4):
-        assert written(tmp_path / str(workers), workers) == alone, workers
-    resumed = tmp_path / "0"
-    for name in ("00001.npz", "00004.npz"):
-        (resumed / "train" / name).unlink()
-    (resumed / "train" / "00002.npz").write_bytes(alone["00002.npz"][:500])
-    assert written(resumed, 4).keys() == alone.keys()
-    module = MARDataModule(
-        simulator(), {"train": CASES, "val": 1, "test": 1}, folder=resumed, in_memory=False
-    )
-    for index in range(CASES):
-        module.sets["train"][index]
-        path = resumed / "train" / f"{index:05d}.npz"
-        assert path.read_bytes() == alone[path.name], index
+        assert written(tmp_path / str(workers), workers) == wanted, workers
+    # A resume: two cases gone, one cut short.
+    resumed = tmp_path / "0" / "train"
+    for name in ("00001.h5", "00004.h5"):
+        (resumed / name).unlink()
+    (resumed / "00002.h5").write_bytes(wanted["00002.h5"][:500])
+    assert written(tmp_path / "0", 4) == wanted
+    whole = packed(tmp_path / "1")
+    assert list(whole) == ["shard-00000.h5", "shard-00001.h5"]
+    assert packed(tmp_path / "0") == whole and packed(tmp_path / "4") == whole
+    # A set that grew: its last shard held one case less.
+    grown = CaseStore(tmp_path / "grown", shard_cases=4)
+    for index in range(CASES - 1):
+        grown.save("train", index, simulator().case("train", index))
+    grown.pack("train", range(CASES - 1))
+    assert len(files(tmp_path / "grown")["shard-00001.h5"]) < len(whole["shard-00001.h5"])
+    grown.save("train", CASES - 1, simulator().case("train", CASES - 1))
+    assert packed(tmp_path / "grown") == whole
+    # Read in batches, from shards: still the case itself.
+    for batch in module(tmp_path / "4", 0).train_dataloader():
+        for row, name in enumerate(batch.case_id):
+            single = simulator().case("train", int(name.split("-")[1]))
+            assert torch.equal(batch.measured[row], single.measured)
+            assert torch.equal(batch.fills["nmar"][row], single.fills["nmar"])
+
+
+def test_another_case_is_other_bytes() -> None:
+    made = simulator()
+    digests = [
+        digest(encode(made.case(split, index))) for split, index in (("train", 0), ("train", 2), ("val", 0))
+    ]
+    assert len(set(digests)) == 3 and digest(encode(simulator().case("train", 0))) == digests[0]

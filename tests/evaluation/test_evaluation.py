@@ -259,3 +259,30 @@ def test_materials_are_found_at_any_depth():
     }
     assert find_materials(parameters) == {"Ti", "Co", "W"}
     assert find_materials({}) == set()
+
+
+@pytest.mark.parametrize(("origin", "known"), [("scene", True), ("threshold", False)])
+def test_metal_is_not_held_against_a_mask_of_the_image_itself(tmp_path, origin, known):
+    sample = make_sample()
+    sample = sample._replace(parameters=[sample.parameters[0] | {"metal_from": origin}])
+    figures = run(tmp_path, [sample])["methods"]["li"]
+    assert (figures["metal_dice"]["mean"] is not None) == known
+
+
+def test_screws_are_measured_in_what_an_image_shows_of_them(tmp_path):
+    class Shown:
+        """A method of images: the screw of rows 2 to 22 and columns 11 to 13, three pixels short."""
+
+        def image_hu(self, sample):
+            image = sample.reference_hu.clone()
+            image[..., 5:22, 11:13] = 9000.0
+            return image
+
+    sample = make_sample()
+    sample.metal_mask[...] = False
+    sample.metal_mask[..., 2:22, 11:13] = True
+    methods = run(tmp_path, [sample], {"uncorrected": METHODS["uncorrected"], "theirs": Shown()})["methods"]
+    assert methods["theirs"]["screw_tip_error_mm"]["mean"] == pytest.approx(3.0)
+    assert methods["theirs"]["screw_diameter_error_mm"]["mean"] == pytest.approx(0.0)
+    # No pixel of the uncorrected image is as bright as metal: all 20 mm of the screw are lost.
+    assert methods["uncorrected"]["screw_tip_error_mm"]["mean"] == pytest.approx(20.0)

@@ -1,5 +1,7 @@
 """Methods from elsewhere: a user's function, a folder of images."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,22 @@ def test_a_function_of_ones_own_in_few_lines(tmp_path, monkeypatch):
     for wrong in ("their_method.nothing", "no_such_module.complete", "complete", "their_method.constant"):
         with pytest.raises(CtmarError, match="methods must name functions as module.function, got"):
             find_function(wrong, ray)
+
+
+def test_the_documented_method_is_short_and_runs(tmp_path, monkeypatch):
+    guide = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    code = guide.split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 20 and "methods={mine:mine.complete}" in guide
+    (tmp_path / "documented_method.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    sample, ray = make_sample(), IdentityRay()
+    methods = {
+        "uncorrected": METHODS["uncorrected"],
+        "mine": find_function("documented_method.complete", ray),
+    }
+    summary = evaluate(methods, [sample], ray, tmp_path / "out", num_panels=0, progress=False)
+    assert summary["methods"]["mine"]["rmse_sinogram_trace"]["mean"] == pytest.approx(0.0, abs=1e-6)
+    assert summary["methods"]["uncorrected"]["rmse_sinogram_trace"]["mean"] == pytest.approx(0.5)
 
 
 def test_what_is_exported_holds_no_truth_and_its_name_is_the_images(tmp_path):

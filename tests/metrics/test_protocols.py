@@ -85,11 +85,21 @@ def test_no_image_is_rescaled_to_its_own_range():
     assert ssim(reference + 100, reference, BODY, METAL, "soft").item() < 0.95  # rescaled: 1
 
 
-def test_ssim_of_flat_images_worked_by_hand():
-    # Without texture only the luminance is left: 175 and 225 above the window's lowest.
-    c1 = (0.01 * 450) ** 2
-    expected = (2 * 175 * 225 + c1) / (175**2 + 225**2 + c1)
-    assert ssim(flat(0), flat(50), BODY, METAL, "soft").item() == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("protocol", "low", "high", "data_range"),
+    [
+        ("soft", 175, 225, 450),  # above the window's lowest
+        ("hu4096", 1024, 1074, 4096),
+        ("range3000", 0, 50, 3000),  # raw HU
+        ("aapm", 0, 50, 5000),
+        ("indudonet", 98, 103, 255),  # 0.192 and 0.2016 per cm in grey levels
+    ],
+)
+def test_ssim_of_flat_images_worked_by_hand(protocol, low, high, data_range):
+    # Without texture only the luminance is left.
+    c1 = (0.01 * data_range) ** 2
+    expected = (2 * low * high + c1) / (low**2 + high**2 + c1)
+    assert ssim(flat(0), flat(50), BODY, METAL, protocol).item() == pytest.approx(expected)
 
 
 def test_ssim_of_equal_images_is_one():

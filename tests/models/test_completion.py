@@ -221,6 +221,53 @@ def test_cosine_warms_up_and_comes_down() -> None:
     assert factors[-1] == pytest.approx(0.01, abs=1e-4)
 
 
+def test_cosine_follows_the_clock_where_that_is_further_on() -> None:
+    assert cosine_factor(100, 1000, 0.5) == pytest.approx(0.01 + 0.99 / 2)
+    assert cosine_factor(100, 1000, 1.3) == pytest.approx(0.01)
+    assert cosine_factor(500, 1000, 0.2) == cosine_factor(500, 1000)
+
+
+class Clock(pl.callbacks.Timer):
+    """A time limit of 20 s on a clock that goes on by 1 s a batch."""
+
+    def __init__(self) -> None:
+        super().__init__(duration={"seconds": 20})
+        self.seconds = 0
+
+    def time_elapsed(self, stage: str = "train") -> float:
+        return self.seconds
+
+    def on_train_batch_end(self, trainer, *args, **kwargs) -> None:
+        self.seconds += 1
+        super().on_train_batch_end(trainer, *args, **kwargs)
+
+
+def test_learning_rate_comes_down_within_the_time_limit(make_sample, tmp_path) -> None:
+    model = UNetCompletion(**TINY)
+    run = trainer(tmp_path, max_epochs=1000, callbacks=[Clock()])
+    run.fit(model, loader(*[make_sample()] * 3), loader(make_sample()))
+    assert run.global_step == 20
+    assert run.optimizers[0].param_groups[0]["lr"] < 0.03 * model.hparams["learning_rate"]
+
+
+@pytest.mark.parametrize("loss_domain", ["sinogram", "ramp"])
+def test_root_loss_is_the_mean_of_the_cases_roots(make_sample, loss_domain: str) -> None:
+    sample = make_sample(batch=3)
+    squared, root = (
+        UNetCompletion(loss=loss, loss_domain=loss_domain, **TINY) for loss in ("squared", "root")
+    )
+    completed = sample.fills["nmar"]
+    parts = []
+    for k in range(3):
+        one = sample._replace(
+            clean=sample.clean[k : k + 1],
+            metal_trace=sample.metal_trace[k : k + 1],
+            mu_water=sample.mu_water[:1],
+        )
+        parts.append(float(squared.trace_loss(completed[k : k + 1], one)) ** 0.5)
+    assert float(root.trace_loss(completed, sample)) == pytest.approx(sum(parts) / 3, abs=1.1e-3)
+
+
 def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
     with pytest.raises(CtmarError, match=r"scheduler=cosine needs trainer\.max_epochs or max_steps"):
         trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), *[loader(make_sample())] * 2)
@@ -231,6 +278,7 @@ def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
     [
         ({"slices": 2}, "slices must be one of 1, 3, got 2"),
         ({"loss_domain": "image"}, "loss_domain must be one of sinogram, ramp, got 'image'"),
+        ({"loss": "huber"}, "loss must be one of squared, root, got 'huber'"),
         ({"scheduler": "step"}, "scheduler must be one of cosine, none, got 'step'"),
         ({"sinogram_scale": 0.0}, "sinogram_scale must be positive, got 0.0"),
         ({"clip": -1.0}, "clip must be 0 or more, got -1.0"),

@@ -55,7 +55,7 @@ def test_missing_fill_is_named(make_sample) -> None:
 @pytest.mark.parametrize(
     ("names", "fill", "message"),
     [
-        (["measured", "mask"], "li", "inputs must be from measured, .*hardening, got mask"),
+        (["measured", "mask"], "li", "inputs must be from measured, .*hardening_weighted, got mask"),
         ([], "li", "inputs must be from .*got none"),
         (["trace", "trace"], "li", "inputs must not repeat"),
         (["trace"], "cubic", "fill must be one of zero, li, nmar, got 'cubic'"),
@@ -64,3 +64,24 @@ def test_missing_fill_is_named(make_sample) -> None:
 def test_bad_names_are_listed(names: list, fill: str, message: str) -> None:
     with pytest.raises(CtmarError, match=message):
         check_inputs(names, fill)
+
+
+@pytest.mark.parametrize("name", ["hardening", "hardening_weighted"])
+def test_hardening_finds_the_fills_error_where_metal_is_a_function_of_its_length(
+    make_sample, name: str
+) -> None:
+    sample = make_sample()
+    wanted = torch.where(sample.metal_trace, 0.1 * torch.arange(48)[:, None].sin(), 0.0)
+    sample = sample._replace(fills={"nmar": sample.clean - wanted})
+    found = build_inputs(sample, [name], "nmar", 4.0, 50.0)
+    assert not found[~sample.metal_trace].any()
+    left = (found - wanted)[sample.metal_trace].square().mean()
+    assert left < 0.5 * wanted[sample.metal_trace].square().mean()
+
+
+def test_weighted_hardening_distrusts_starved_rays(make_sample) -> None:
+    sample = make_sample()
+    dark = sample._replace(measured=torch.where(sample.metal_trace, sample.measured + 14.0, sample.measured))
+    weighted = build_inputs(dark, ["hardening_weighted"], "nmar", 4.0, 50.0)
+    lit = build_inputs(sample, ["hardening_weighted"], "nmar", 4.0, 50.0)
+    assert weighted.abs().max() < 0.1 * lit.abs().max()

@@ -6,7 +6,7 @@ from monai.networks.nets import UNet
 from torch import nn
 
 from ctmar.errors import CtmarError
-from ctmar.networks.unet import NORMS, SinogramUNet, unet
+from ctmar.networks.unet import NORMS, SinogramUNet, from_blocks, to_blocks, unet
 
 
 def moved(net: SinogramUNet) -> SinogramUNet:
@@ -17,8 +17,8 @@ def moved(net: SinogramUNet) -> SinogramUNet:
 
 
 @pytest.mark.parametrize("size", [(48, 65), (30, 367), (45, 729), (7, 5)])
-@pytest.mark.parametrize("downscale", [1, 2])
-def test_any_size_comes_back_as_it_went_in(size: tuple[int, int], downscale: int) -> None:
+@pytest.mark.parametrize("downscale", [1, 2, (4, 2)])
+def test_any_size_comes_back_as_it_went_in(size: tuple[int, int], downscale) -> None:
     net = unet(3, 2, channels=(8, 8, 16, 16), downscale=downscale).eval()
     assert net(torch.randn(1, 3, *size)).shape == (1, 2, *size)
 
@@ -40,6 +40,14 @@ def test_untrained_network_returns_exactly_zero_and_can_leave_it(norm: str) -> N
 def test_every_bin_of_a_block_is_predicted_on_its_own() -> None:
     result = moved(unet(1, 1, channels=(8, 16)))(torch.randn(1, 1, 16, 16))
     assert not torch.allclose(result[..., ::2, ::2], result[..., 1::2, 1::2])
+
+
+def test_blocks_are_torchs_own_and_come_back_for_unequal_edges_too() -> None:
+    x = torch.randn(2, 3, 8, 12)
+    assert torch.equal(to_blocks(x, (2, 2)), torch.nn.functional.pixel_unshuffle(x, 2))
+    assert to_blocks(x, (4, 2)).shape == (2, 24, 2, 6)
+    assert torch.equal(to_blocks(x, (4, 2))[0, 8:16, 1, 2].reshape(4, 2), x[0, 1, 4:8, 4:6])
+    assert torch.equal(from_blocks(to_blocks(x, (4, 2)), (4, 2)), x)
 
 
 def level_error(norm: str) -> float:
@@ -71,7 +79,8 @@ def test_instance_norm_loses_the_level_that_a_network_without_one_keeps() -> Non
         ({"channels": (8,)}, r"channels must hold two or more positive counts, got \[8\]"),
         ({"channels": (8, 12), "norm": "group"}, "multiples of 8"),
         ({"num_res_units": -1}, "num_res_units must be 0 or more, got -1"),
-        ({"downscale": 0}, "downscale must be 1 or more, got 0"),
+        ({"downscale": 0}, "downscale must be 1 or more, or two such numbers, got 0"),
+        ({"downscale": (2, 0)}, r"downscale must be 1 or more, or two such numbers, got \[2, 0\]"),
     ],
 )
 def test_bad_options_are_named(options: dict, message: str) -> None:

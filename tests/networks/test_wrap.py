@@ -67,7 +67,7 @@ def test_mirror_twice_is_the_identity() -> None:
 def test_symmetric_wrapped_network_commutes_with_every_roll() -> None:
     wrapped = AngularWrap(random_unet(), views=16, symmetric=True)
     sinogram = torch.randn(1, 2, VIEWS, BINS, dtype=torch.float64)
-    turn = 3 * wrapped.net.multiple
+    turn = 3 * wrapped.net.multiples[0]
     rolled_first = wrapped(roll_views(sinogram, turn))
     assert torch.allclose(rolled_first, roll_views(wrapped(sinogram), turn), atol=1e-10)
 
@@ -75,7 +75,7 @@ def test_symmetric_wrapped_network_commutes_with_every_roll() -> None:
 def test_wrapped_network_sees_no_seam_where_views_stay_within_the_range() -> None:
     wrapped = AngularWrap(random_unet(), views=16)
     sinogram = torch.randn(1, 2, VIEWS, BINS, dtype=torch.float64)
-    turn = 3 * wrapped.net.multiple
+    turn = 3 * wrapped.net.multiples[0]
     rolled_first = wrapped(roll_views(sinogram, turn))
     kept = VIEWS - turn
     assert torch.allclose(rolled_first[..., :kept, :], wrapped(sinogram)[..., turn:, :], atol=1e-10)
@@ -84,7 +84,7 @@ def test_wrapped_network_sees_no_seam_where_views_stay_within_the_range() -> Non
 def test_zero_padded_network_does_see_the_seam() -> None:
     net = random_unet()
     sinogram = torch.randn(1, 2, VIEWS, BINS, dtype=torch.float64)
-    turn = 3 * net.multiple
+    turn = 3 * net.multiples[0]
     kept = VIEWS - turn
     rolled_first = net(roll_views(sinogram, turn))
     assert (rolled_first[..., :kept, :] - net(sinogram)[..., turn:, :]).abs().max() > 1e-3

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from ctmar.physics import Scanner
-from ctmar.runs.build import case_folder, make
+from ctmar.runs.build import case_store, make
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PUBLISHED = ("cnnmar", "adn", "syndeeplesion")
@@ -94,7 +94,7 @@ def test_every_switch_is_in_the_config_makes_a_scanner_and_decides_the_case() ->
         for change in ("seed=0", *(f"scanner.{key}={value}" for key, value in CHANGES.items())):
             cfg = compose("train", overrides=[change, "paths.output_dir=out"])
             assert isinstance(make(cfg.scanner), Scanner)
-            names.add(case_folder(cfg, 3))
+            names.add(case_store(cfg, 3).folder)
     assert len(names) == len(CHANGES) + 1
 
 

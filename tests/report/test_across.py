@@ -5,7 +5,8 @@ import pytest
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate
 from ctmar.report.across import comparison_table, contact_sheet, curves_figure, find_runs, labels, ordered
-from ctmar.runs.compare import compare, main
+from ctmar.runs.cli import main
+from ctmar.runs.compare import compare
 from tests.evaluation.test_evaluation import IdentityRay, make_sample
 from tests.report.test_page import parsed
 
@@ -55,26 +56,33 @@ def test_the_contact_sheet_shows_the_same_cases_for_every_run(sweep) -> None:
     assert contact_sheet(runs, "nmar", "soft") is None
 
 
+def compare_command(monkeypatch, *words) -> int:
+    monkeypatch.setattr("sys.argv", ["ctmar", "compare", *map(str, words)])
+    return main()
+
+
 def test_curves_are_those_of_validation(sweep) -> None:
     runs = find_runs([sweep])
     assert runs[0].curve == ([0.0, 1.0], [1.0, 0.5])
     assert len(curves_figure(runs).axes[0].lines) == 3
 
 
-def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys) -> None:
+def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys, monkeypatch) -> None:
     out = tmp_path / "page.html"
     text = compare([sweep / "0", sweep / "2"], out, "model")
     assert "λ=10.0" in text and f"page: {out}" in text
     page = out.read_text(encoding="utf-8")
     tags = parsed(page)
     assert sum(tag == "img" for tag, _ in tags.found) == 1 + 4
-    assert main([str(sweep), "--out", str(out)]) == 0 and "95 % interval" in capsys.readouterr().out
+    assert (
+        compare_command(monkeypatch, sweep, "--out", out) == 0 and "95 % interval" in capsys.readouterr().out
+    )
 
 
-def test_what_cannot_be_compared_is_one_line(sweep, tmp_path, capsys) -> None:
+def test_what_cannot_be_compared_is_one_line(sweep, tmp_path, capsys, monkeypatch) -> None:
     with pytest.raises(CtmarError, match=r"a run must hold evaluation/cases\.csv"):
         find_runs([tmp_path])
-    assert main([str(sweep), "--method", "nmar", "--out", str(tmp_path / "p.html")]) == 2
+    assert compare_command(monkeypatch, sweep, "--method", "nmar", "--out", tmp_path / "p.html") == 2
     assert capsys.readouterr().err.startswith("error: method must be one of clean, model, uncorrected")
-    assert main([str(sweep), "--metrics", "psnr", "--out", str(tmp_path / "p.html")]) == 2
+    assert compare_command(monkeypatch, sweep, "--metrics", "psnr", "--out", tmp_path / "p.html") == 2
     assert not (tmp_path / "p.html").exists()

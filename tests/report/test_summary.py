@@ -6,7 +6,7 @@ import pytest
 
 from ctmar.metrics import CASE_METRICS
 from ctmar.report.summary import as_csv, summarise
-from ctmar.report.table import benchmark_text, order_text
+from ctmar.report.table import alloy_text, benchmark_text, order_text
 
 
 def rows(near: dict[str, list[float]], parts: tuple[str, ...] = ("a", "b")) -> list[dict]:
@@ -53,6 +53,20 @@ def test_the_order_is_printed_and_where_it_does_not_hold() -> None:
     assert "all cases: nmar 25.0 < li 60.0 < uncorrected 50.0 HU DOES NOT HOLD" in order_text(worse)
     assert "a: nmar 20.0 < li 30.0 < uncorrected 40.0 HU holds" in order_text(worse)
     assert order_text(summarise(rows({"uncorrected": [1.0, 2.0]}))) == ""
+
+
+def test_screws_are_told_apart_by_part_and_alloy() -> None:
+    table = rows(ORDERED)
+    for row in table:
+        row |= {"kind": "realistic", "materials": "316L" if row["case_id"] == "c0" else "Ti-6Al-4V"}
+    summary = summarise(table)
+    text = alloy_text(summary).splitlines()
+    assert text[0].split()[-4:] == list(ORDERED)
+    assert [line.split() for line in text[2:]] == [
+        ["a,", "316L", "(1)", "40.0", "30.0", "20.0", "10.0"],
+        ["b,", "Ti-6Al-4V", "(1)", "60.0", "40.0", "30.0", "10.0"],
+    ]
+    assert alloy_text(summarise(rows(ORDERED))) == ""  # random metal is no screw
 
 
 def test_everything_is_printed_with_its_reasons() -> None:

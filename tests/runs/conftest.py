@@ -20,7 +20,7 @@ TINY = [
     "evaluation.num_panels=1",
     "evaluation.lesions=false",
 ]
-CLASSICAL = ("uncorrected", "li", "nmar", "fsnmar", "mbhc", "tv")
+CLASSICAL = ("uncorrected", "li", "nmar", "fsnmar", "mbhc", "tv", "pretrained")
 SMALL_NETWORK = ["model.channels=[8,16]", "model.wrap_views=8"]
 
 Compose = Callable[..., DictConfig]
@@ -36,8 +36,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tmp_path: Path, cache: Path) -> Compose:
     """Composes a job's config for a tiny run in ``tmp_path``."""
 
-    def build(*overrides: str, job: str = "train", folder: str = "run") -> DictConfig:
+    def build(*overrides: str, job: str = "train", folder: str = "run", bare: bool = False) -> DictConfig:
         classical = any(o.startswith("model=") and o.split("=")[1] in CLASSICAL for o in overrides)
+        if bare:  # a job that neither simulates nor trains
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                return compose(job, overrides=list(overrides))
         every = [*TINY, *(() if classical else SMALL_NETWORK), f"paths.outputs={tmp_path}/outputs"]
         every += [f"paths.cache_dir={cache}", f"+paths.run={folder}", *overrides]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):

@@ -11,6 +11,7 @@ from ctmar.runs import test_set
 from ctmar.runs.benchmark import benchmark, find_models, run, run_name
 from ctmar.runs.cli import config_dir
 from ctmar.runs.test_set import TestSet, control, same_case
+from ctmar.runs.train import train
 
 PARTS = ("thorax_screws", "thorax_random", "abdomen_screws", "abdomen_random")
 SMALL = [
@@ -52,7 +53,7 @@ def complete(sample, ray):
 
 
 @pytest.mark.slow
-def test_methods_of_every_kind_on_the_same_frozen_cases(small, tmp_path, capsys) -> None:
+def test_methods_of_every_kind_on_the_same_frozen_cases(small, tiny, tmp_path, capsys) -> None:
     run(small("freeze=true"))
     assert "cases frozen in" in capsys.readouterr().out
     frozen = json.loads((tmp_path / "spine-v1.json").read_text())
@@ -91,8 +92,17 @@ def test_methods_of_every_kind_on_the_same_frozen_cases(small, tmp_path, capsys)
     assert second["images_alone"] == ["theirs"] and "theirs" not in second["lesions"]["methods"]
     assert (tmp_path / "second/evaluation/near-rmse.png").is_file()
 
+    # A run's checkpoint under a name of one's own.
+    train(tiny("trainer.max_epochs=1", "test=false", folder="trained"))
+    best = tmp_path / "trained/checkpoints/best.ckpt"
+    overrides = ["models=[uncorrected]", f"checkpoints={{mine:{best}}}"]
+    third = benchmark(small(*overrides), tmp_path / "third")
+    assert list(third["methods"]) == ["uncorrected", "mine", "clean"] and third["num_cases"] == 4
+    assert third["methods"]["mine"][near]["n"] == 4 and third["off_trace_max_abs_change"] == 0.0
+    assert third["methods"]["mine"][near] != third["methods"]["uncorrected"][near]
+
     # Another seed makes other cases, and that is said.
-    changed = benchmark(small("benchmark.seed=7", "models=[li]", "num_cases=2"), tmp_path / "third")
+    changed = benchmark(small("benchmark.seed=7", "models=[li]", "num_cases=2"), tmp_path / "fourth")
     assert len(changed["benchmark"]["changed_cases"]) == 2
 
 
@@ -159,6 +169,15 @@ def test_absent_data_leave_their_parts_out(small, tmp_path) -> None:
     cases = TestSet(cfg, 1, None, frozen=False)
     assert set(cases.parts) == {"procedural_screws"}
     assert len(cases.left_out) == 1 and "ct.nii.gz does not exist" in cases.left_out[0]
+
+
+def test_a_checkpoint_is_found_under_its_name_with_its_weights(small, tiny, tmp_path) -> None:
+    train(tiny("trainer.max_epochs=1", "test=false", folder="trained"))
+    best = tmp_path / "trained/checkpoints/best.ckpt"
+    found = find_models(small("models=[li]", f"checkpoints={{mine:{best}}}"))
+    assert list(found) == ["li", "mine"]
+    weights = torch.load(best, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, weights[name]) for name, value in found["mine"].state_dict().items())
 
 
 def test_models_keep_their_order_and_runs_their_names(small) -> None:

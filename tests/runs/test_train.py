@@ -17,6 +17,9 @@ def coarse(fan: str) -> list[str]:
     return [f"{fan}.{key}={value}" for key, value in few.items()]
 
 
+UNDRAWN = "evaluation.num_panels=0"
+"""For runs of which the figures are asked, not the pictures."""
+
 VARIANTS = [
     ["model=unet"],
     ["model=cgan"],
@@ -71,9 +74,10 @@ def test_every_variant_runs_to_its_report(tiny, tmp_path: Path, overrides: list[
 
 
 def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore[no-untyped-def]
-    first, _ = train(tiny("model=cgan", folder="a"))
-    second, _ = train(tiny("model=cgan", folder="b"))
-    other, _ = train(tiny("model=cgan", "seed=1", folder="c"))
+    settings = ["model=cgan", UNDRAWN, "trainer.max_epochs=1"]
+    first, _ = train(tiny(*settings, folder="a"))
+    second, _ = train(tiny(*settings, folder="b"))
+    other, _ = train(tiny(*settings, "seed=1", folder="c"))
     assert first == second
     assert first["model/rmse_hu_near"] != other["model/rmse_hu_near"]
 
@@ -104,12 +108,12 @@ def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None
 
 
 def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    train(tiny("seed=3", "model.fill=li"))
+    train(tiny("seed=3", "model.fill=li", UNDRAWN))
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    evaluate_run(tiny(f"ckpt_path={best}", job="evaluate", folder="again"), [f"ckpt_path={best}"])
+    evaluate_run(tiny(f"ckpt_path={best}", UNDRAWN, job="evaluate", folder="again"), [f"ckpt_path={best}"])
     assert summary_of(tmp_path / "again") == summary_of(tmp_path / "run")
     evaluate_run(
-        tiny(f"ckpt_path={best}", "data.num_cases.test=1", job="evaluate", folder="one"),
+        tiny(f"ckpt_path={best}", "data.num_cases.test=1", UNDRAWN, job="evaluate", folder="one"),
         [f"ckpt_path={best}", "data.num_cases.test=1"],
     )
     assert summary_of(tmp_path / "one")["num_cases"] == 1
@@ -117,14 +121,15 @@ def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # typ
 
 def test_evaluate_takes_another_acquisition_than_the_runs_own(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     fan = ["geometry/acquisition=clinical", *coarse("geometry.acquisition")]
-    train(tiny("trainer.max_epochs=1", *fan))
+    few = ["data.num_cases={train:2,val:1,test:1}", UNDRAWN]
+    train(tiny("trainer.max_epochs=1", *few, *fan))
     best = f"ckpt_path={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
     for folder, changes in (
         ("none", ["geometry/acquisition=parallel"]),
         ("helix", ["geometry/acquisition=helical", *coarse("geometry.acquisition.fan")]),
         ("same", []),
     ):
-        evaluate_run(tiny(best, *changes, job="evaluate", folder=folder), [best, *changes])
+        evaluate_run(tiny(best, *few, *changes, job="evaluate", folder=folder), [best, *changes])
     errors = {
         name: summary_of(tmp_path / name)["methods"]["uncorrected"]["rmse_hu_near"]["mean"]
         for name in ("run", "none", "helix", "same")
@@ -134,7 +139,7 @@ def test_evaluate_takes_another_acquisition_than_the_runs_own(tiny, tmp_path: Pa
 
 
 def test_evaluate_scores_a_method_without_weights(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    evaluate_run(tiny("model=nmar", job="evaluate"))
+    evaluate_run(tiny("model=nmar", UNDRAWN, job="evaluate"))
     assert "nmar" in summary_of(tmp_path / "run")["methods"]
     with pytest.raises(CtmarError, match="evaluation needs ckpt_path"):
         evaluate_run(tiny(job="evaluate"))

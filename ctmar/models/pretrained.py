@@ -1,0 +1,174 @@
+"""Networks with weights at hand: shipped with the package, or exported by a user; no pickle involved.
+
+``load()`` gives a completion that takes samples of any parallel beam that wraps::
+
+    from ctmar.models.pretrained import load
+
+    model = load(beam=beam)  # the beam of the sinograms; None for that of the training
+    completed = model.complete(sample)  # measured, metal_trace, metal_path_mm and fills["nmar"] are read
+"""
+
+import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+from ctmar.geometry import ParallelBeam
+from ctmar.models.base import Completion
+from ctmar.models.completion import NetworkCompletion, UNetCompletion
+from ctmar.models.inputs import fill_sinogram
+from ctmar.models.sampling import resample, resample_sample
+from ctmar.sample import MARSample
+
+FOLDER = Path(__file__).parents[1] / "weights"
+DEFAULT = "unet"
+SCHEMA = 1
+KEY = "ctmar"
+
+
+class PretrainedCompletion(Completion):
+    """A fitted network behind the face of a method: nothing to train, and any sampling of the sinogram.
+
+    A network knows sinograms of the beam it was fitted on. Those of another beam are brought to its
+    views and bins, and what it adds to the fill is brought back: fine detail is then the fill's.
+
+    Args:
+        network: The fitted network.
+        trained: The beam it was fitted on.
+        beam: The beam of the samples; that of the training where None.
+        card: What the file tells of the weights: data, seed, commit, figures, limits.
+    """
+
+    trainable = False
+
+    def __init__(
+        self,
+        network: NetworkCompletion,
+        trained: ParallelBeam,
+        beam: ParallelBeam | None = None,
+        card: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.trained, self.card = network, trained, card or {}
+        self.beam = beam or trained
+        self.slices = network.slices
+        self.check_beam(self.beam)
+        self.requires_grad_(False).eval()
+
+    def check_beam(self, beam: ParallelBeam) -> None:
+        """Refuses a beam that does not wrap, or whose samples would not be ``self.beam``'s."""
+        if not beam.wraps:
+            raise CtmarError(
+                "pretrained weights need uniform views over π and a centred detector,"
+                f" got offset {beam.det_offset_mm} mm, {beam.num_angles} views"
+            )
+        if beam != self.beam:
+            raise CtmarError(
+                f"pretrained weights were told of {_told(self.beam)}, got samples of {_told(beam)}:"
+                " give load() the samples' beam"
+            )
+
+    def predict_trace(self, sample: MARSample) -> Tensor:
+        """The network's completion ``(batch, slice, angle, detector)``, at the sample's views and bins."""
+        if sample.measured.shape[-2:] != self.beam.shape:
+            required = f"pretrained weights were told of {_told(self.beam)}"
+            raise CtmarError(f"{required}, got a sinogram of {tuple(sample.measured.shape[-2:])}")
+        if self.beam == self.trained:
+            return self.network.predict_trace(sample)
+        name = self.network.hparams["fill"]
+        known = resample_sample(sample, self.beam, self.trained)
+        added = self.network.predict_trace(known) - fill_sinogram(known, name)
+        # What the network says off the trace was never asked of it.
+        added = torch.where(known.metal_trace, added, 0.0)
+        return fill_sinogram(sample, name) + resample(added, self.trained, self.beam)
+
+
+def load(weights: str | Path = DEFAULT, beam: ParallelBeam | None = None) -> PretrainedCompletion:
+    """A completion with weights, ready to use: in evaluation mode, on the CPU, without gradients.
+
+    Args:
+        weights: Name of weights that ctmar ships (:func:`available`), or path of a ``.safetensors`` file that
+            ``scripts/export.py`` wrote.
+        beam: The beam of the samples; that of the training where None.
+
+    Raises:
+        CtmarError: There is no such file, or it is none of ctmar's.
+    """
+    path = shipped(weights)
+    about, state = read(path)
+    network = UNetCompletion(**about["arguments"])
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CtmarError(f"the weights in {path} do not fit their network: {_short(error)}") from None
+    return PretrainedCompletion(network, ParallelBeam(**about["beam"]), beam, about["card"])
+
+
+def shipped(weights: str | Path) -> Path:
+    """The file of shipped weights; a path that ends in ``.safetensors`` is itself."""
+    return Path(weights) if str(weights).endswith(".safetensors") else FOLDER / f"{weights}.safetensors"
+
+
+def available() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[str, Any]) -> None:
+    """Writes the generator of a U-Net or cGAN as safetensors, with all that rebuilds and explains it.
+
+    Args:
+        path: The file; ``.safetensors``.
+        model: The fitted model; of a cGAN the discriminator stays behind.
+        beam: The beam it was fitted on, which wraps.
+        card: Plain types: what there is to know of the weights.
+    """
+    if path.suffix != ".safetensors":
+        raise CtmarError(f"output must end in .safetensors, got {path.name}")
+    known = inspect.signature(NetworkCompletion).parameters
+    arguments = {name: value for name, value in model.hparams.items() if name in known}
+    geometry = {k: v for k, v in asdict(beam).items() if k in ("num_angles", "det_count", "det_spacing_mm")}
+    about = {"schema": SCHEMA, "arguments": arguments, "beam": geometry, "card": card}
+    state = {name: value.contiguous() for name, value in model.state_dict().items() if _of_generator(name)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, path, metadata={KEY: json.dumps(about, sort_keys=True)})
+    path.chmod(0o644)  # the library leaves it to the owner alone
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of its weights, and the weights.
+
+    Raises:
+        CtmarError: There is no such file, or it is none of ctmar's.
+    """
+    if not path.is_file():
+        known = ", ".join(available()) or "none"
+        raise CtmarError(f"weights must be a .safetensors file or one of {known}, got {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(KEY, "null"))
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CtmarError(f"weights must be a safetensors file, {path} is none: {_short(error)}") from None
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+        raise CtmarError(f"weights must be exported by ctmar (schema {SCHEMA}), {path} is not")
+    return about, state
+
+
+def _of_generator(name: str) -> bool:
+    return name.startswith("generator.")
+
+
+def _told(beam: ParallelBeam) -> str:
+    return f"{beam.num_angles} views of {beam.det_count} bins of {beam.det_spacing_mm:g} mm"
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,213 @@
+"""How a case is best kept, and whether a trainer is fed: ``python scripts/measure_data_sets.py [--feed]``.
+
+Realistic 3-slice cases at 256² and 360 views. Formats: size on disk, time to write and to read a case, in one
+process; Zarr where it is installed. ``--feed``: cases a second that the default U-Net consumes on this
+machine's CPU, and that the loader gives it from shards and by simulating on the fly.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+
+from ctmar.data.encoding import Arrays, decode, encode
+from ctmar.data.module import MARDataModule
+from ctmar.data.store import COMPRESSION, CaseStore
+from ctmar.operators import RayTransform
+from ctmar.runs.build import build_data, build_model
+from ctmar.runs.cli import config_dir
+from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
+from ctmar.units import mu_to_hu
+
+CASES, ROUNDS = 12, 3
+WARM = ["geometry=medium", "data.num_cases={train: 12, val: 1, test: 1}", "paths.output_dir=."]
+
+
+def config(*overrides: str) -> Any:
+    """The default training's config at 256²."""
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose("train", overrides=[*WARM, *overrides])
+
+
+def whole(sample: MARSample) -> Arrays:
+    """Every field as it is."""
+    arrays = {name: getattr(sample, name).numpy() for name in (*SINOGRAM_FIELDS, *IMAGE_FIELDS)}
+    return arrays | {f"fill_{name}": fill.numpy() for name, fill in sample.fills.items()}
+
+
+def half(sample: MARSample) -> Arrays:
+    """Sinograms and reference in half precision."""
+    return encode(sample, "float16")
+
+
+class Hdf5:
+    """A group a case, a chunk an array."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def write(self, path: Path, cases: list[Arrays]) -> None:
+        """Writes the cases as one set."""
+        with h5py.File(path, "w") as file:
+            for index, arrays in enumerate(cases):
+                for name, array in arrays.items():
+                    chunked = self.options | {"chunks": array.shape} if self.options and array.ndim else {}
+                    file.create_dataset(f"{index}/{name}", data=array, **chunked)
+
+    def read(self, path: Path, index: int) -> Arrays:
+        """Reads one case, opening the set for it."""
+        with h5py.File(path, "r", locking=False) as file:
+            return {name: np.asarray(data[()]) for name, data in file[str(index)].items()}
+
+
+class Zarr:
+    """A group a case, a shard an array, Blosc."""
+
+    def __init__(self, **codec: Any) -> None:
+        self.codec = codec
+
+    def write(self, path: Path, cases: list[Arrays]) -> None:
+        """Writes the cases as one set."""
+        import zarr
+
+        root = zarr.create_group(zarr.storage.LocalStore(path))
+        for index, arrays in enumerate(cases):
+            for name, array in arrays.items():
+                blosc = zarr.codecs.BloscCodec(typesize=array.dtype.itemsize, **self.codec)
+                parts = {"chunks": array.shape, "shards": array.shape} if array.ndim else {}
+                root.create_array(f"{index}/{name}", data=array, compressors=blosc, **parts)
+
+    def read(self, path: Path, index: int) -> Arrays:
+        """Reads one case, opening the set for it."""
+        import zarr
+
+        return {name: data[...] for name, data in zarr.open_group(path, mode="r")[str(index)].arrays()}
+
+
+def formats(cases: list[MARSample]) -> None:
+    """One line a format."""
+    gzip = COMPRESSION
+    rows: list[tuple[str, Callable[[MARSample], Arrays], Any]] = [
+        ("HDF5, all fields, no compression", whole, Hdf5({})),
+        ("HDF5, all fields, gzip 1", whole, Hdf5(gzip)),
+        ("HDF5, no compression", encode, Hdf5({})),
+        ("HDF5, LZF", encode, Hdf5({"compression": "lzf", "shuffle": True, "fletcher32": True})),
+        ("HDF5, gzip 1 (chosen)", encode, Hdf5(gzip)),
+        ("HDF5, gzip 4", encode, Hdf5(gzip | {"compression_opts": 4})),
+        ("HDF5, gzip 1, float16", half, Hdf5(gzip)),
+    ]
+    try:
+        import zarr  # noqa: F401
+    except ImportError:
+        print("no Zarr here")
+    else:
+        for name, how in (("Zstd 3", "zstd"), ("LZ4", "lz4")):
+            row = Zarr(cname=how, clevel=3, shuffle="bitshuffle")
+            rows.append((f"Zarr, {name}", encode, row))
+        rows.append(("Zarr, Zstd 3, float16", half, Zarr(cname="zstd", clevel=3, shuffle="bitshuffle")))
+    for name, made, way in rows:
+        with tempfile.TemporaryDirectory() as folder:
+            print(
+                f"{name:34}" + _timed(Path(folder) / "set", [made(case) for case in cases], way), flush=True
+            )
+
+
+def _timed(path: Path, cases: list[Arrays], way: Any) -> str:
+    times: dict[str, list[float]] = {"write": [], "read": []}
+    for _ in range(ROUNDS):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        start = time.perf_counter()
+        way.write(path, cases)
+        times["write"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        for index in range(len(cases)):
+            way.read(path, index)
+        times["read"].append(time.perf_counter() - start)
+    size = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else path.stat().st_size
+    write, read = (1000 * min(times[name]) / len(cases) for name in ("write", "read"))
+    return f"{size / len(cases) / 1e6:6.2f} MB  write {write:6.1f} ms  read {read:6.1f} ms"
+
+
+def rounding(cases: list[MARSample], ray: RayTransform, filter: str) -> None:
+    """What half precision does to images, beside the noise of one."""
+    changes, noises = [], []
+    for case in cases:
+        again = decode(half(case))
+        mu_water = float(case.mu_water)
+        images = [mu_to_hu(ray.fbp(s, filter), mu_water) for s in (case.clean, again.clean)]
+        changes.append(float((images[1] - images[0])[case.body_mask].square().mean().sqrt()))
+        noises.append(float((images[0] - case.reference_hu)[case.body_mask].square().mean().sqrt()))
+    print(f"float16: {np.mean(changes):.2f} HU RMS in the body; noise there {np.mean(noises):.1f} HU")
+
+
+def consumed(data: MARDataModule, cfg: Any, steps: int = 4) -> float:
+    """Cases a second that training steps take, from one batch in memory."""
+    model, size = build_model(cfg), data.batch_size
+    batch = collate([data.sets["train"][index] for index in range(size)])
+    batch = batch.center() if model.slices == 1 else batch
+    optimizer = torch.optim.Adam(model.parameters())
+    model.log = model.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
+    for step in range(steps + 1):
+        if step == 1:
+            start = time.perf_counter()
+        optimizer.zero_grad()
+        loss: Any = model.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+    return steps * size / (time.perf_counter() - start)
+
+
+def given(data: MARDataModule) -> float:
+    """Cases a second that the loader gives, over one epoch."""
+    count, start = 0, time.perf_counter()
+    for batch in data.train_dataloader():
+        count += len(batch.case_id)
+    return count / (time.perf_counter() - start)
+
+
+def feed(cases: list[MARSample]) -> None:
+    """One line a source."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = CaseStore(Path(folder))
+        for index, case in enumerate(cases):
+            store.save("train", index, case)
+        store.pack("train", range(len(cases)))
+        cfg = config("data.cache=null", "data.in_memory=false", "data.num_cases.train=24")
+        data = build_data(cfg, 3)
+        data.sets["train"].num_cases, data.sets["train"].store = len(cases), store
+        print(f"the U-Net takes {consumed(data, cfg):.1f} cases/s on {torch.get_num_threads()} threads")
+        for workers in (0, 2):
+            data.num_workers = workers
+            print(f"shards give {given(data):.1f} cases/s in {max(workers, 1)} processes", flush=True)
+    data = build_data(cfg, 3)
+    given(data)
+    print(f"simulating on the fly gives {given(data):.1f} cases/s in {cfg.data.num_workers} processes")
+
+
+def main() -> int:
+    """Prints a line a measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--feed", action="store_true")
+    asked = parser.parse_args()
+    cfg = config("data.cache=null")
+    data = build_data(cfg, 3)
+    cases = [data.sets["train"][index] for index in range(CASES)]
+    if asked.feed:
+        feed(cases)
+    else:
+        formats(cases)
+        rounding(cases, data.simulator.ray, cfg.projector.filter)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

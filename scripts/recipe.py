@@ -1,0 +1,8 @@
+"""U-Net, GAN from it, sweep over λ, comparison: ``python scripts/recipe.py [OVERRIDE ...]``."""
+
+import sys
+
+from ctmar.runs.recipe import main
+
+if __name__ == "__main__":
+    sys.exit(main())

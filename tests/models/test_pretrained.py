@@ -1,0 +1,107 @@
+"""Weights without pickle: what goes in comes out, and nothing else is taken."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ctmar.errors import CtmarError
+from ctmar.geometry import ParallelBeam
+from ctmar.models import pretrained
+from ctmar.models.cgan import CGANCompletion
+from ctmar.models.completion import UNetCompletion
+from ctmar.models.pretrained import PretrainedCompletion, available, load, read, save
+
+BEAM = ParallelBeam(48, 65, 1.0)
+TINY = {"channels": [8, 16], "wrap_views": 8}
+
+
+def fitted(kind=UNetCompletion, **options):
+    torch.manual_seed(1)
+    model = kind(**TINY, **options)
+    torch.nn.init.normal_(model.generator.net.head.weight, std=0.05)
+    return model.eval()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save(path, fitted(inputs=["measured", "trace", "fill"]), BEAM, {"seed": 3})
+    return path
+
+
+@pytest.mark.parametrize("kind", [UNetCompletion, CGANCompletion])
+def test_a_model_comes_back_without_its_discriminator(make_sample, tmp_path, kind) -> None:
+    model, sample = fitted(kind), make_sample()
+    save(tmp_path / "a.safetensors", model, BEAM, {"seed": 3})
+    _, state = read(tmp_path / "a.safetensors")
+    assert all(name.startswith("generator.") for name in state)
+    again = load(tmp_path / "a.safetensors")
+    assert torch.equal(again.complete(sample), model.complete(sample))
+    assert again.card == {"seed": 3} and not again.trainable and not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+class ShareOfTheFill(torch.nn.Module):
+    """Stands in for the network: half of its third channel, the fill."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return 0.5 * inputs[:, 2:3]
+
+
+@pytest.mark.parametrize("beam", [ParallelBeam(96, 131, 0.5), ParallelBeam(30, 41, 1.6)])
+def test_what_the_network_adds_comes_back_at_the_samples_own_sampling(make_sample, beam) -> None:
+    sample = make_sample(views=beam.num_angles, bins=beam.det_count)
+    network = fitted(inputs=["measured", "trace", "fill"])
+    network.generator = ShareOfTheFill()
+    completed = PretrainedCompletion(network, BEAM, beam).complete(sample)
+    off, inner = ~sample.metal_trace, sample.metal_path_mm > 5
+    assert torch.equal(completed[off], sample.measured[off])
+    wanted = sample.fills["nmar"] * (1 + 0.5 / network.hparams["sinogram_scale"])
+    assert (completed - wanted)[inner].abs().mean() < 0.02
+    assert (sample.fills["nmar"] - wanted)[inner].abs().mean() > 0.2
+
+
+def test_samples_of_a_beam_it_was_not_told_of_are_refused(make_sample, file) -> None:
+    with pytest.raises(CtmarError, match="told of 48 views of 65 bins of 1 mm, got a sinogram of"):
+        load(file).complete(make_sample(views=96, bins=131))
+    with pytest.raises(CtmarError, match="got samples of 48 views of 65 bins of 2 mm"):
+        load(file).check_beam(ParallelBeam(48, 65, 2.0))
+    with pytest.raises(CtmarError, match="need uniform views over π and a centred detector"):
+        load(file, ParallelBeam(48, 65, 1.0, det_offset_mm=0.25))
+
+
+def test_a_file_that_is_none_is_refused_and_nothing_is_unpickled(tmp_path, file) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CtmarError, match="weights must be a safetensors file"):
+        load(bad)
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(CtmarError, match="weights must be exported by ctmar"):
+        load(tmp_path / "foreign.safetensors")
+    with pytest.raises(CtmarError, match="weights must be a .safetensors file or one of .*got .*absent"):
+        load("absent")
+    with pytest.raises(CtmarError, match=r"output must end in \.safetensors, got a\.ckpt"):
+        save(tmp_path / "a.ckpt", fitted(), BEAM, {})
+
+
+def test_weights_of_another_network_are_refused(tmp_path, file) -> None:
+    about, state = read(file)
+    state.popitem()
+    save_file(state, tmp_path / "less.safetensors", metadata={"ctmar": json.dumps(about)})
+    with pytest.raises(CtmarError, match="do not fit their network"):
+        load(tmp_path / "less.safetensors")
+
+
+def test_the_package_ships_weights_under_twenty_megabytes(make_sample) -> None:
+    assert pretrained.DEFAULT in available()
+    model = load()
+    assert isinstance(model, PretrainedCompletion)
+    assert (pretrained.FOLDER / "unet.safetensors").stat().st_size < 20e6
+    assert {"seed", "commit", "limits", "trained_on"} <= model.card.keys()
