@@ -1,8 +1,8 @@
-"""``ctmar correct`` on scans whose truth is known and on real ones: ``python scripts/measure_clinical.py PART …``.
+"""``ctmar correct`` where the truth is known and on real CT: ``python scripts/measure_clinical.py PART``.
 
-``simulated`` scans bodies in fan beams on pixels half as wide, reconstructs them, and corrects the images alone;
-``series`` puts a construct into a real DICOM series the same way and writes it to ``FOLDER``; ``stent`` corrects
-the stent graft. Real CT is looked for in ``CTMAR_DATA``.
+``simulated`` scans bodies in fan beams on pixels half as wide, reconstructs them, and corrects the images
+alone; ``series`` puts a construct into a real DICOM series the same way and writes it to ``FOLDER``; ``stent``
+corrects the stent graft. Real CT is looked for in ``CTMAR_DATA``.
 """
 
 import argparse
@@ -49,7 +49,11 @@ def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) 
     rows: dict[str, list[float]] = {"uncorrected": []}
     for (anatomy, data, _), count in zip(SETS, counts, strict=True):
         cfg = config(
-            f"anatomy={anatomy}", f"data={data}", "geometry=large", "geometry/acquisition=clinical", "scanner=clinical"
+            f"anatomy={anatomy}",
+            f"data={data}",
+            "geometry=large",
+            "geometry/acquisition=clinical",
+            "scanner=clinical",
         )
         simulator = build_simulator(cfg, 1)
         for index in range(count):
@@ -61,7 +65,7 @@ def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) 
                 flush=True,
             )
     before = np.array(rows["uncorrected"])
-    print(f"{'method':14s} {'mean':>6s} {'median':>6s} {'ratio of means':>14s} {'mean ratio':>10s}  HU near metal")
+    print(f"{'method':14s} {'mean':>6s} {'median':>6s} {'ratio of means':>14s} {'mean ratio':>10s}")
     for name, values in rows.items():
         after = np.array(values)
         print(
@@ -136,9 +140,19 @@ def stent(methods: list[str | Method]) -> None:
     for method in methods:
         with tempfile.TemporaryDirectory() as folder:
             record = correct_file(
-                source, Path(folder) / "out.nii.gz", lambda s, m=method: as_method(m), Wish(), lambda line: None
+                source,
+                Path(folder) / "out.nii.gz",
+                lambda s, m=method: as_method(m),
+                Wish(),
+                lambda line: None,
             )
-        print(record["method"], record["ring_streaks_hu"], record["rms_change_hu"], f"{record['seconds']} s", flush=True)
+        print(
+            record["method"],
+            record["ring_streaks_hu"],
+            record["rms_change_hu"],
+            f"{record['seconds']} s",
+            flush=True,
+        )
 
 
 def as_method(method: str | Method) -> Method:
@@ -146,7 +160,9 @@ def as_method(method: str | Method) -> Method:
     return Classical(method) if isinstance(method, str) else method
 
 
-def off_trace(stored: np.ndarray, corrected: np.ndarray, metal: np.ndarray, spacing_mm: float) -> tuple[float, float]:
+def off_trace(
+    stored: np.ndarray, corrected: np.ndarray, metal: np.ndarray, spacing_mm: float
+) -> tuple[float, float]:
     """RMS of the reprojected change on the trace and off it, as line integrals."""
     ray = virtual_ray(stored.shape, spacing_mm)
     trace = trace_of(ray.forward(torch.from_numpy(metal).float()))

@@ -1,7 +1,7 @@
 """Broken DICOM by the thousand: ``python -m tests.clinical.fuzz [COUNT] [FIRST_SEED]``.
 
-Each seed breaks one file of a small series or enhanced file, in its bytes or its elements, and corrects it. It
-must end in a whole output, or in one line and no output; never in another exception, and the input stays.
+Each seed breaks one file of a small series or enhanced file, in its bytes or its elements, and corrects
+it. It must end in a whole output, or in one line and no output; never in another exception, and the input stays.
 """
 
 import io
@@ -27,7 +27,21 @@ from tests.clinical.dicom_maker import ct_slice, write
 
 PIXELS = 24
 ODD_NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 4096, 65535, 65536, 2**31 - 1, -(2**31), 2**32)
-ODD_TEXTS = ("", "0", "-1", "NaN", "inf", "1e308", "1e-320", "1\\2", "1\\2\\3\\4\\5\\6\\7", "x", "\\\\", "é" * 40, "9" * 70)
+ODD_TEXTS = (
+    "",
+    "0",
+    "-1",
+    "NaN",
+    "inf",
+    "1e308",
+    "1e-320",
+    "1\\2",
+    "1\\2\\3\\4\\5\\6\\7",
+    "x",
+    "\\\\",
+    "é" * 40,
+    "9" * 70,
+)
 SYNTAXES = (
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1.99",
@@ -114,7 +128,9 @@ def syntax(data: bytes, rng: np.random.Generator) -> bytes:
     chosen = str(rng.choice(SYNTAXES))
     old = str(dataset.file_meta.TransferSyntaxUID).encode()
     new = chosen.encode()
-    return data.replace(old.ljust(len(old) + len(old) % 2, b"\0"), new.ljust(len(old) + len(old) % 2, b"\0"), 1)
+    return data.replace(
+        old.ljust(len(old) + len(old) % 2, b"\0"), new.ljust(len(old) + len(old) % 2, b"\0"), 1
+    )
 
 
 def delete(data: bytes, rng: np.random.Generator) -> bytes:
