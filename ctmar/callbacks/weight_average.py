@@ -28,4 +28,5 @@ class EMA(WeightAveraging):
         decay = min(self.decay, (1 + n) / (10 + n))
         if not averaged.is_floating_point():
             return current
-        return decay * averaged + (1 - decay) * current
+        # In this form what does not change stays as it is, to the last bit.
+        return averaged + (1 - decay) * (current - averaged)

@@ -40,6 +40,8 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     card = describe(trained, checkpoint, cfg.commit or commit_at_hand())
     if cfg.summary is not None:
         card["figures"] = figures(Path(str(cfg.summary)), str(cfg.method))
+    if cfg.spread is not None:
+        card["spread"] = OmegaConf.to_container(cfg.spread, resolve=True)
     save(output, model, make(trained.geometry.beam), card)
     text = card_text(output.stem, card, sum(p.numel() for p in model.generator.parameters()))
     write_text(output.with_suffix(".md"), text)
@@ -108,6 +110,9 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     ]
     if "figures" in card:
         lines += ["", *_table(card["figures"])]
+    if "spread" in card:
+        told = ", ".join(f"{key} {value}" for key, value in card["spread"].items())
+        lines += ["", f"Uncertainty, the spread of four answers times its factor: {told}."]
     lines += ["", "## Limits", *(f"- {limit}" for limit in card["limits"])]
     return "\n".join(lines) + "\n"
 

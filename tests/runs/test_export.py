@@ -20,6 +20,7 @@ def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path) ->
     train(tiny("seed=3", "trainer.max_epochs=1"))
     best, file = tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "out" / "mine.safetensors"
     options = [f"ckpt_path={best}", f"output={file}", "method=model", "commit=abc"]
+    options.append("spread={factor:3.5,coverage:0.9}")
     options.append(f"summary={tmp_path / 'run' / 'evaluation' / 'summary.json'}")
     export_run(tiny(*options, job="export", bare=True))
     card = load(file).card
@@ -29,9 +30,11 @@ def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path) ->
     assert found == own["rmse_hu_near"]["mean"]
     text = file.with_suffix(".md").read_text(encoding="utf-8")
     assert "## Limits" in text and "4 simulated cases" in text and f"| {found:.4g} |" in text
+    assert card["spread"] == {"factor": 3.5, "coverage": 0.9} and "factor 3.5, coverage 0.9" in text
     assert str(tmp_path) not in text and str(tmp_path) not in json.dumps(card)
     # The same cases: the seed is the run's.
-    evaluate_run(tiny("model=pretrained", f"model.weights={file}", "seed=3", job="evaluate", folder="again"))
+    weights = ["model=pretrained", f"model.weights={file}", "model.symmetries=1", "seed=3"]
+    evaluate_run(tiny(*weights, job="evaluate", folder="again"))
     assert summary_of(tmp_path / "again")["methods"]["model"] == own
 
 

@@ -23,6 +23,7 @@ def test_three_steps_and_a_comparison(tmp_path: Path, cache: Path, capfd) -> Non
         *TINY,
         *SMALL_NETWORK,
         f"paths.cache_dir={cache}",
+        "model.channels=[8,16,16]",
         "model.downscale=2",
         "trainer.precision=32-true",
     ]
