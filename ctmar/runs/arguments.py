@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv")
-"""As in ``ctmar.clinical``, which imports torch; the default first."""
+METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "pretrained")
+"""The default first; those of ``ctmar.clinical``, which imports torch, and the network that is shipped."""
 COMPARED = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
 """Columns of the table across runs."""
 EXTRAS = ("difference", "uncertainty", "seg")
@@ -29,10 +29,13 @@ def _correct() -> argparse.ArgumentParser:
     parser.add_argument("output", metavar="OUTPUT", type=Path, help="a folder; a file for a volume")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--checkpoint", metavar="F", type=Path, help="complete the trace by this trained network"
+        "--checkpoint",
+        metavar="F",
+        type=Path,
+        help="complete the trace by this network: .ckpt of a run, .safetensors",
     )
     how.add_argument(
-        "--method", choices=METHODS, default="nmar", help="or by a classical method (default: nmar)"
+        "--method", choices=METHODS, default=METHODS[0], help=f"or by this method (default: {METHODS[0]})"
     )
     _metal(parser)
     parser.add_argument("--also", metavar="LIST", default="", help=f"write more, from {','.join(EXTRAS)}")

@@ -9,6 +9,9 @@ from ctmar.clinical.job import EXTRAS, MakeMethod, Wish, correct_file
 from ctmar.clinical.methods import Classical, Method
 from ctmar.errors import CtmarError
 
+TRACE_EPSILON_MM = 0.1
+"""Of every scanner preset that networks are trained with."""
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Corrects a scan as the arguments say."""
@@ -51,15 +54,36 @@ def set_threads(threads: int | None) -> None:
 
 
 def _method(arguments: argparse.Namespace) -> MakeMethod:
-    if arguments.checkpoint is None:
-        return lambda spacing: Classical(arguments.method)
-    method = method_from_checkpoint(arguments.checkpoint)
+    if arguments.checkpoint is not None:
+        method = method_from_checkpoint(arguments.checkpoint)
+    elif arguments.method == "pretrained":
+        method = pretrained()
+    else:
+        method = Classical(arguments.method)
     return lambda spacing: method
+
+
+def pretrained(weights: str = "unet") -> Method:
+    """A network that is shipped, or a ``.safetensors`` file, for stored images."""
+    from ctmar.clinical.methods import MU_WATER
+    from ctmar.clinical.network import NetworkMethod, Trained
+    from ctmar.geometry import ImageGrid
+    from ctmar.models.pretrained import load
+
+    model = load(weights)
+    beam = model.trained
+    side = int(beam.det_count / 2**0.5)
+    grid = ImageGrid(
+        (side, side), beam.det_spacing_mm
+    )  # networks are trained on pixels as wide as their bins
+    return NetworkMethod(model.network.eval(), Trained(grid, beam, MU_WATER, TRACE_EPSILON_MM), "pretrained")
 
 
 def method_from_checkpoint(path: Path) -> Method:
     """A network of a ctmar run, for stored images."""
-    from omegaconf import OmegaConf
+    if path.suffix == ".safetensors":
+        return pretrained(str(path))
+    from omegaconf import DictConfig, OmegaConf
 
     from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
     from ctmar.clinical.network import NetworkMethod, Trained
@@ -68,7 +92,8 @@ def method_from_checkpoint(path: Path) -> Method:
 
     checkpoint: dict[str, Any] = load_checkpoint(str(path))
     cfg = OmegaConf.create(checkpoint[CONFIG_KEY])
-    model = build_model(cfg)  # type: ignore[arg-type]
+    assert isinstance(cfg, DictConfig)
+    model = build_model(cfg)
     load_weights(model, checkpoint)
     if cfg.data.source != "image":
         Bar.say(f"the network was trained on data.source={cfg.data.source}; stored images want image")

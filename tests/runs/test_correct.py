@@ -33,7 +33,7 @@ def test_the_light_names_are_those_of_the_package() -> None:
     from ctmar.clinical.job import EXTRAS
     from ctmar.clinical.methods import DEFAULT_METHOD, METHODS
 
-    assert set(arguments.METHODS) == set(METHODS) and arguments.METHODS[0] == DEFAULT_METHOD
+    assert set(arguments.METHODS) == {*METHODS, "pretrained"} and arguments.METHODS[0] == DEFAULT_METHOD
     assert arguments.EXTRAS == EXTRAS
 
 
