@@ -17,7 +17,8 @@ from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
-INPUT_KEYS = ("ct", "labels", "root")
+INPUT_KEYS, PLACES = ("ct", "labels", "root"), ("segment_dir", "url")
+"""Of an anatomy: what is known by its content, and what does not matter to it."""
 MANIFEST, SCHEMA = "manifest.json", 2
 
 
