@@ -77,7 +77,7 @@ def _by_content(anatomy: dict[str, Any]) -> dict[str, Any]:
     for key, value in anatomy.items():
         if isinstance(value, dict):
             settings[key] = _by_content(value)
-        else:
+        elif key not in PLACES:
             settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
     return settings
 
