@@ -35,3 +35,19 @@ def augment(sample: MARSample, generator: np.random.Generator, mirror: bool, rot
 
     changed: dict[str, Any] = {name: move(getattr(sample, name)) for name in SINOGRAM_FIELDS}
     return sample._replace(**changed, fills={name: move(fill) for name, fill in sample.fills.items()})
+
+
+def move_sample(sample: MARSample, mirror: bool, views: int) -> MARSample:
+    """Every case mirrored or not and turned by the same views; exact, and :func:`move_back` undoes it."""
+
+    def move(field: Tensor) -> Tensor:
+        return roll_views(mirror_left_right(field) if mirror else field, views)
+
+    changed: dict[str, Any] = {name: move(getattr(sample, name)) for name in SINOGRAM_FIELDS}
+    return sample._replace(**changed, fills={name: move(fill) for name, fill in sample.fills.items()})
+
+
+def move_back(sinogram: Tensor, mirror: bool, views: int) -> Tensor:
+    """A sinogram of a moved sample where it was before."""
+    turned = roll_views(sinogram, -views)
+    return mirror_left_right(turned) if mirror else turned

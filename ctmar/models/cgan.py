@@ -91,6 +91,8 @@ class CGANCompletion(NetworkCompletion):
             "candidate_channels": 2 * slices,
         }
         self.discriminator: ConditionalPatchDiscriminator | EncoderDiscriminator
+        if discriminator == "encoder" and self.hparams["network"] != "unet":
+            raise CtmarError(f"discriminator=encoder needs network=unet, got {self.hparams['network']}")
         if discriminator == "encoder":
             shared = {name: self.hparams[name] for name in ("channels", "num_res_units", "norm", "downscale")}
             self.discriminator = EncoderDiscriminator(**channels, levels=discriminator_layers + 1, **shared)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from ctmar.errors import CtmarError
@@ -29,6 +29,7 @@ from ctmar.models.base import Completion, compose
 from ctmar.models.freezing import freeze as freeze_layers
 from ctmar.models.freezing import keep_statistics
 from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
+from ctmar.networks.holes import hole_unet
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
 from ctmar.sample import MARSample
@@ -58,6 +59,8 @@ class NetworkCompletion(Completion):
         path_scale_mm: Divisor of the path length, mm.
         residual_scale: Factor of the network's output, dimensionless: near the error of the fill, or
             for ``zero`` near the sinogram itself.
+        network: ``unet``, or ``gated`` or ``partial`` for convolutions that know of the trace
+            (:mod:`ctmar.networks.holes`); these take ``channels`` and ``downscale`` and batch norm.
         channels: Channels of the U-Net's levels.
         num_res_units: Convolutions of a residual unit.
         norm: ``none``, ``batch``, ``group`` or ``instance``.
@@ -100,6 +103,7 @@ class NetworkCompletion(Completion):
         sinogram_scale: float = 4.0,
         path_scale_mm: float = 50.0,
         residual_scale: float = 1.0,
+        network: str = "unet",
         channels: Sequence[int] = (32, 64, 128, 256),
         num_res_units: int = 1,
         norm: str = "batch",
@@ -141,16 +145,20 @@ class NetworkCompletion(Completion):
             if arguments[name] is not None and not arguments[name] >= 0:
                 raise CtmarError(f"{name} must be 0 or more, got {arguments[name]!r}")
         self.slices: int = slices
-        network = unet(
-            len(inputs) * slices,
-            slices,
-            channels=channels,
-            num_res_units=num_res_units,
-            norm=norm,
-            downscale=downscale,
-        )
-        self.generator = AngularWrap(network, wrap_views)
+        self.generator = AngularWrap(self._network(), wrap_views)
         self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def _network(self) -> nn.Module:
+        h = self.hparams
+        inputs, slices = len(h["inputs"]) * h["slices"], h["slices"]
+        shared = {name: h[name] for name in ("channels", "downscale")}
+        if h["network"] == "unet":
+            return unet(inputs, slices, num_res_units=h["num_res_units"], norm=h["norm"], **shared)
+        if "trace" not in h["inputs"]:
+            raise CtmarError(f"network={h['network']} needs trace among the inputs, got {h['inputs']}")
+        # The trace of the slice in the middle: the others' differ by little.
+        hole = h["inputs"].index("trace") * slices + slices // 2
+        return hole_unet(inputs, slices, kind=h["network"], hole_channel=hole, **shared)
 
     def setup(self, stage: str) -> None:
         """Before a fit: freezes what is to be frozen, compiles, hands ``accumulate`` to the trainer."""

@@ -25,11 +25,13 @@ from ctmar.models.base import Completion
 from ctmar.models.completion import NetworkCompletion, UNetCompletion
 from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
+from ctmar.models.symmetry import MOVES, predictions
 from ctmar.sample import MARSample
 
 FOLDER = Path(__file__).parents[1] / "weights"
 DEFAULT = "unet"
 SCHEMA = 1
+SYMMETRIES = 4
 KEY = "ctmar"
 
 
@@ -44,6 +46,8 @@ class PretrainedCompletion(Completion):
         trained: The beam it was fitted on.
         beam: The beam of the samples; that of the training where None.
         card: What the file tells of the weights: data, seed, commit, figures, limits.
+        symmetries: How often the network is asked about the same case, mirrored and turned; the answers'
+            mean is the completion, and from 2 on their spread tells of its uncertainty.
     """
 
     trainable = False
@@ -54,8 +58,12 @@ class PretrainedCompletion(Completion):
         trained: ParallelBeam,
         beam: ParallelBeam | None = None,
         card: dict[str, Any] | None = None,
+        symmetries: int = SYMMETRIES,
     ) -> None:
         super().__init__()
+        if symmetries not in range(1, len(MOVES) + 1):
+            raise CtmarError(f"symmetries must be from 1 to {len(MOVES)}, got {symmetries!r}")
+        self.symmetries = symmetries
         self.network, self.trained, self.card = network, trained, card or {}
         self.beam = beam or trained
         self.slices = network.slices
@@ -80,23 +88,44 @@ class PretrainedCompletion(Completion):
         if sample.measured.shape[-2:] != self.beam.shape:
             required = f"pretrained weights were told of {_told(self.beam)}"
             raise CtmarError(f"{required}, got a sinogram of {tuple(sample.measured.shape[-2:])}")
+        return self.answers(sample).mean(0)
+
+    def answers(self, sample: MARSample) -> Tensor:
+        """What is averaged: ``(symmetries, batch, slice, angle, detector)``."""
         if self.beam == self.trained:
-            return self.network.predict_trace(sample)
+            return predictions(self.network, sample, self.symmetries)
         name = self.network.hparams["fill"]
         known = resample_sample(sample, self.beam, self.trained)
-        added = self.network.predict_trace(known) - fill_sinogram(known, name)
+        added = predictions(self.network, known, self.symmetries) - fill_sinogram(known, name)
         # What the network says off the trace was never asked of it.
         added = torch.where(known.metal_trace, added, 0.0)
         return fill_sinogram(sample, name) + resample(added, self.trained, self.beam)
 
+    def spread(self, sample: MARSample) -> Tensor:
+        """Standard deviation of the answers, 0 off the trace, ``sample.measured``'s shape.
 
-def load(weights: str | Path = DEFAULT, beam: ParallelBeam | None = None) -> PretrainedCompletion:
+        Times ``card["spread"]["factor"]``, where the card has it, it holds the share of the errors that
+        stands beside it.
+
+        Raises:
+            CtmarError: The network is asked once only.
+        """
+        if self.symmetries < 2:
+            raise CtmarError("a spread needs symmetries of 2 or more, got 1")
+        sample = self.select(sample)
+        return torch.where(sample.metal_trace, self.answers(sample).std(0), 0.0)
+
+
+def load(
+    weights: str | Path = DEFAULT, beam: ParallelBeam | None = None, symmetries: int = SYMMETRIES
+) -> PretrainedCompletion:
     """A completion with weights, ready to use: in evaluation mode, on the CPU, without gradients.
 
     Args:
         weights: Name of weights that ctmar ships (:func:`available`), or path of a ``.safetensors`` file that
             ``scripts/export.py`` wrote.
         beam: The beam of the samples; that of the training where None.
+        symmetries: How often the network is asked about the same case, mirrored and turned.
 
     Raises:
         CtmarError: There is no such file, or it is none of ctmar's.
@@ -108,7 +137,7 @@ def load(weights: str | Path = DEFAULT, beam: ParallelBeam | None = None) -> Pre
         network.load_state_dict(state)
     except RuntimeError as error:
         raise CtmarError(f"the weights in {path} do not fit their network: {_short(error)}") from None
-    return PretrainedCompletion(network, ParallelBeam(**about["beam"]), beam, about["card"])
+    return PretrainedCompletion(network, ParallelBeam(**about["beam"]), beam, about["card"], symmetries)
 
 
 def shipped(weights: str | Path) -> Path:

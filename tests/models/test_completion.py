@@ -280,6 +280,20 @@ def test_root_loss_is_the_mean_of_the_cases_roots(make_sample, loss_domain: str)
     assert float(root.trace_loss(completed, sample)) == pytest.approx(sum(parts) / 3, abs=1.1e-3)
 
 
+@pytest.mark.parametrize("network", ["gated", "partial"])
+def test_networks_that_know_of_the_trace_fit_two_cases(make_sample, tmp_path, network: str) -> None:
+    pl.seed_everything(0, verbose=False)
+    sample = make_sample()
+    model = UNetCompletion(network=network, learning_rate=1e-2, **TINY)
+    with torch.no_grad():
+        before = float(model.trace_loss(model.complete(sample), sample))
+    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 60), loader(sample))
+    with torch.no_grad():
+        assert float(model.eval().trace_loss(model.complete(sample), sample)) < before / 3
+    with pytest.raises(CtmarError, match="needs trace among the inputs"):
+        UNetCompletion(network=network, inputs=["measured"], **TINY)
+
+
 @pytest.mark.parametrize("loss", ["absolute", "charbonnier"])
 def test_absolute_losses_in_both_domains_are_those_of_the_error(make_sample, loss: str) -> None:
     sample = make_sample()

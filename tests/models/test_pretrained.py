@@ -10,9 +10,11 @@ from safetensors.torch import save_file
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
 from ctmar.models import pretrained
+from ctmar.models.augment import move_back, move_sample
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
 from ctmar.models.pretrained import PretrainedCompletion, available, load, read, save
+from ctmar.models.symmetry import MOVES, covered, spread_factor
 
 BEAM = ParallelBeam(48, 65, 1.0)
 TINY = {"channels": [8, 16], "wrap_views": 8}
@@ -38,7 +40,7 @@ def test_a_model_comes_back_without_its_discriminator(make_sample, tmp_path, kin
     save(tmp_path / "a.safetensors", model, BEAM, {"seed": 3})
     _, state = read(tmp_path / "a.safetensors")
     assert all(name.startswith("generator.") for name in state)
-    again = load(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors", symmetries=1)
     assert torch.equal(again.complete(sample), model.complete(sample))
     assert again.card == {"seed": 3} and not again.trainable and not again.training
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -62,6 +64,38 @@ def test_what_the_network_adds_comes_back_at_the_samples_own_sampling(make_sampl
     wanted = sample.fills["nmar"] * (1 + 0.5 / network.hparams["sinogram_scale"])
     assert (completed - wanted)[inner].abs().mean() < 0.02
     assert (sample.fills["nmar"] - wanted)[inner].abs().mean() > 0.2
+
+
+def test_answers_are_those_of_the_moved_case_moved_back(make_sample) -> None:
+    sample, network = make_sample(), fitted()
+    model = PretrainedCompletion(network, BEAM, symmetries=4)
+    answers = model.answers(sample)
+    assert torch.equal(answers[0], network.predict_trace(sample))
+    for answer, (mirror, views) in zip(answers, MOVES, strict=False):
+        moved = network.predict_trace(move_sample(sample, mirror, views))
+        torch.testing.assert_close(move_back(moved, mirror, views), answer)
+    trace = sample.metal_trace
+    torch.testing.assert_close(model.complete(sample)[trace], answers.mean(0)[trace])
+    spread = model.spread(sample)
+    torch.testing.assert_close(spread[trace], answers.std(0)[trace])
+    assert spread[trace].mean() > 1e-4 and not spread[~trace].any()
+    # A network that knows no place answers the same, however the case is moved.
+    network.generator = ShareOfTheFill()
+    assert model.spread(sample).max() < 1e-5
+    with pytest.raises(CtmarError, match="a spread needs symmetries of 2 or more, got 1"):
+        PretrainedCompletion(network, BEAM, symmetries=1).spread(sample)
+    with pytest.raises(CtmarError, match="symmetries must be from 1 to 8, got 9"):
+        PretrainedCompletion(network, BEAM, symmetries=9)
+
+
+def test_the_factor_covers_what_it_was_made_to() -> None:
+    torch.manual_seed(0)
+    spreads = torch.rand(2, 20_000) + 0.1
+    errors = 2.5 * spreads * torch.randn(2, 20_000)
+    factor = spread_factor(errors[0], spreads[0], 0.9)
+    assert factor == pytest.approx(2.5 * 1.645, rel=0.03)
+    assert covered(errors[1], spreads[1], factor) == pytest.approx(0.9, abs=0.01)
+    assert covered(errors[1], spreads[1], 1.0) < 0.4
 
 
 def test_samples_of_a_beam_it_was_not_told_of_are_refused(make_sample, file) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from ctmar.models.base import Completion
 from ctmar.physics import Scanner
 from ctmar.physics.own_geometry import make_gantry
 from ctmar.runs.build import build_loggers, build_model, build_simulator, make, plain
+from ctmar.runs.cli import one_line
 from ctmar.sample import collate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -138,3 +140,19 @@ def test_methods_take_the_millimetres_of_shrunken_patients(tiny) -> None:  # typ
     model.use_geometry(simulator.ray)
     assert torch.equal(nmar.complete(sample), fill)
     assert (model.ray.grid, model.ray.beam) == (simulator.ray.grid, simulator.ray.beam)
+
+
+def test_search_preset_composes_or_names_its_extra() -> None:
+    searched = ["experiment=unet_pretrain", "hparams_search=optuna", "paths.output_dir=out"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        try:
+            cfg = compose("train", overrides=searched, return_hydra_config=True)
+        except HydraException as error:
+            assert (
+                one_line(error) == "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
+            )
+            return
+    sweeper = cfg.hydra.sweeper
+    assert sweeper.direction == "minimize" and cfg.optimized_metric == "val/rmse_trace"
+    for key in sweeper.params:
+        assert OmegaConf.select(cfg, key) is not None, key
