@@ -1,8 +1,8 @@
 """``ctmar correct`` where the truth is known and on real CT: ``python scripts/measure_clinical.py PART``.
 
 ``simulated`` scans bodies in fan beams on pixels half as wide, reconstructs them, and corrects the images
-alone; ``series`` puts a construct into a real DICOM series the same way and writes it to ``FOLDER``; ``stent``
-corrects the stent graft. Real CT is looked for in ``CTMAR_DATA``.
+alone; ``series`` puts a construct into a real DICOM series the same way and writes it to ``FOLDER``;
+``stent`` corrects the stent graft. Real CT is looked for in ``CTMAR_DATA``.
 """
 
 import argparse
