@@ -1,4 +1,6 @@
-"""What the networks minimise: the adversarial game of eq. 4 and the squared error on the trace."""
+"""What the networks minimise: the adversarial game of eq. 4 and the error on the trace, several ways."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -152,3 +154,70 @@ def trace_ramp_energy(prediction: Tensor, target: Tensor, trace: Tensor, scale: 
     weight[0] /= 2
     weight[-1] /= 2
     return (spectrum * weight).sum(-1) / length
+
+
+def ramp_filtered(error: Tensor) -> Tensor:
+    """The error filtered along the detector by ``sqrt|ω|``: its squares add up to those of the image's error.
+
+    Args:
+        error: ``(..., angle, detector)``.
+
+    Returns:
+        ``(..., angle, n)`` with ``n`` the padded length: the filter reaches beyond the detector.
+    """
+    length = 2 ** (2 * error.shape[-1] - 1).bit_length()
+    spectrum = torch.fft.rfft(error.float(), length) * ramp_weight(length, error.device).sqrt()
+    return torch.fft.irfft(spectrum, length)
+
+
+def absolute(error: Tensor, bins: Tensor) -> Tensor:
+    """L1: the absolute errors' sum per trace bin."""
+    return error.abs().sum() / bins.clamp(min=1)
+
+
+def charbonnier(error: Tensor, bins: Tensor, softness: float = 1e-2) -> Tensor:
+    """Charbonnier's penalty ``sqrt(e² + ε²) - ε`` (Charbonnier 1994) per trace bin: L1 with a smooth foot."""
+    return ((error.square() + softness**2).sqrt() - softness).sum() / bins.clamp(min=1)
+
+
+def gradient_error(error: Tensor, bins: Tensor) -> Tensor:
+    """Absolute differences of an error between neighbouring views and bins, per trace bin.
+
+    Where a completion misses by a constant it costs nothing inside the trace; at its rim it does.
+    """
+    across, along = error.diff(dim=-1).abs().sum(), error.diff(dim=-2).abs().sum()
+    return (across + along) / bins.clamp(min=1)
+
+
+def inconsistency(error: Tensor, orders: int = 2) -> Tensor:
+    """How far an error is from any that an image could have: Helgason-Ludwig conditions, mean square.
+
+    The moment ``Σ e(θ, s) s^k`` of a sinogram is a homogeneous polynomial of degree ``k`` in ``cos θ`` and
+    ``sin θ`` (Ludwig, Comm. Pure Appl. Math. 19:49, 1966). The true sinogram fulfils that, so what the
+    error's moments leave is the completion's. ``s`` is in halves of the detector, moments are per bin.
+
+    Args:
+        error: ``(..., angle, detector)``, views uniform over [0, π), detector centred on the axis.
+        orders: Highest ``k``.
+    """
+    views, bins = error.shape[-2:]
+    make = {"device": error.device, "dtype": torch.float32}
+    theta = torch.arange(views, **make) * (torch.pi / views)  # type: ignore[call-overload]
+    s = torch.linspace(-1, 1, bins, **make)  # type: ignore[call-overload]
+    left = torch.zeros((), device=error.device)
+    for k in range(orders + 1):
+        moment = (error.float() * s**k).mean(-1)
+        basis = torch.stack([theta.cos() ** (k - j) * theta.sin() ** j for j in range(k + 1)], dim=-1)
+        fitted = moment @ torch.linalg.pinv(basis).T @ basis.T
+        left = left + (moment - fitted).square().mean()
+    return left
+
+
+def feature_error(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of a discriminator's features, averaged over its layers (Wang 2018, eq. 4).
+
+    Args:
+        real: Features of the true pair; no gradient goes into them.
+        fake: Features of the generated one, shapes alike.
+    """
+    return torch.stack([(a.detach() - b).abs().mean() for a, b in zip(real, fake, strict=True)]).mean()

@@ -8,8 +8,14 @@ import torch
 from ctmar.errors import CtmarError
 from ctmar.losses import (
     ADVERSARIAL_LOSSES,
+    absolute,
+    charbonnier,
     discriminator_loss,
+    feature_error,
     generator_loss,
+    gradient_error,
+    inconsistency,
+    ramp_filtered,
     ramp_weight,
     root_mean,
     trace_energy,
@@ -167,3 +173,53 @@ def test_root_mean_of_no_error_has_a_bounded_gradient() -> None:
     value = root_mean(trace_energy(error, torch.zeros(1, 1, 2, 4), trace), trace)
     value.backward()
     assert float(value.detach()) == 0.0 and error.grad is not None and not error.grad.any()
+
+
+def test_filtered_error_has_the_energy_of_the_ramp_loss() -> None:
+    torch.manual_seed(0)
+    error = torch.randn(2, 1, 6, 33)
+    trace = torch.ones_like(error, dtype=torch.bool)
+    energy = trace_ramp_energy(error, torch.zeros_like(error), trace).sum()
+    assert float(ramp_filtered(error).square().sum()) == pytest.approx(float(energy), rel=1e-5)
+
+
+def test_absolute_and_charbonnier_by_hand() -> None:
+    error, bins = torch.tensor([[3.0, -4.0, 0.0]]), torch.tensor(2)
+    assert float(absolute(error, bins)) == pytest.approx(3.5)
+    assert float(charbonnier(error, bins, 1e-4)) == pytest.approx(3.5, abs=1e-3)
+    assert float(charbonnier(error, bins, 4.0)) == pytest.approx((1 + (32**0.5 - 4)) / 2)
+    small = torch.full((1, 4), 1e-3, requires_grad=True)
+    charbonnier(small, torch.tensor(4)).backward()
+    assert small.grad is not None and small.grad.max() < 0.05
+
+
+def test_gradient_error_sees_differences_between_neighbours_alone() -> None:
+    bins = torch.tensor(12)
+    assert float(gradient_error(torch.full((1, 1, 3, 4), 2.0), bins)) == 0.0
+    step = torch.zeros(1, 1, 3, 4)
+    step[..., 2:] = 0.5  # three views with one step, no difference between views
+    assert float(gradient_error(step, bins)) == pytest.approx(3 * 0.5 / 12)
+    assert float(gradient_error(step.mT, bins)) == pytest.approx(3 * 0.5 / 12)
+
+
+def test_inconsistency_is_none_for_an_objects_sinogram_and_some_for_a_hole() -> None:
+    theta = torch.arange(90)[:, None] * math.pi / 90
+    s = torch.linspace(-1, 1, 181)
+    blob = torch.exp(-(((s - 0.3 * theta.cos() + 0.2 * theta.sin()) / 0.15) ** 2))[None, None]
+    assert float(inconsistency(blob)) < 1e-9
+    hole = blob.clone()
+    hole[..., 30:50, :] = 0
+    assert float(inconsistency(hole)) > 1e-5
+    # A pile that does not move is no object off the axis, but one on it.
+    still = torch.exp(-((s / 0.15) ** 2)).expand(1, 1, 90, 181)
+    assert float(inconsistency(still)) < 1e-9
+    assert float(inconsistency(still.roll(40, -1))) > 1e-6
+
+
+def test_feature_error_is_the_mean_over_layers_and_spares_the_true_pair() -> None:
+    real = [torch.ones(2, requires_grad=True), torch.zeros(3)]
+    fake = [torch.zeros(2, requires_grad=True), torch.full((3,), 3.0)]
+    value = feature_error(real, fake)
+    value.backward()
+    assert float(value.detach()) == pytest.approx((1 + 3) / 2)
+    assert real[0].grad is None and fake[0].grad is not None

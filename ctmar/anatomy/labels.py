@@ -52,10 +52,29 @@ VERSE_TO_ID: dict[int, int] = {
     27: SACRUM,
     28: 0,
 }
-"""VerSe to TotalSegmentator. VerSe's 26 is the whole sacrum, 27 the coccyx; for an L6 (25) or a T13
+"""VerSe to TotalSegmentator. VerSe's 26 is the whole sacrum and no S1, 27 the coccyx (its publishers'
+readme, osf.io/4skx2/wiki; neither is drawn in its volumes); for an L6 (25) or a T13
 (28) the other has no id, and to call them L5 or T12 would fuse two vertebrae: they become 0."""
 
-CONVENTIONS = ("auto", "totalsegmentator", "verse")
+NAMES: dict[str, int] = {
+    **{f"vertebrae_{level}": number for level, number in LEVEL_TO_ID.items()},
+    **{"sacrum": SACRUM, "spleen": SPLEEN, "kidney_right": KIDNEY_RIGHT, "kidney_left": KIDNEY_LEFT},
+    **{"gallbladder": GALLBLADDER, "liver": LIVER, "stomach": STOMACH, "heart": HEART, "aorta": AORTA},
+    **{"lung_upper_lobe_left": LUNG_UPPER_LEFT, "lung_lower_lobe_left": LUNG_LOWER_LEFT},
+    **{"lung_upper_lobe_right": LUNG_UPPER_RIGHT, "lung_middle_lobe_right": LUNG_MIDDLE_RIGHT},
+    **{"lung_lower_lobe_right": LUNG_LOWER_RIGHT, "small_bowel": SMALL_BOWEL, "colon": COLON},
+    **{"inferior_vena_cava": INFERIOR_VENA_CAVA, "spinal_cord": CORD, "sternum": STERNUM},
+    **{"femur_left": FEMUR_LEFT, "femur_right": FEMUR_RIGHT, "hip_left": HIP_LEFT, "hip_right": HIP_RIGHT},
+    **{"autochthon_left": AUTOCHTHON_LEFT, "autochthon_right": AUTOCHTHON_RIGHT},
+    **{"iliopsoas_left": ILIOPSOAS_LEFT, "iliopsoas_right": ILIOPSOAS_RIGHT},
+    **{f"rib_left_{n}": number for n, number in enumerate(RIBS_LEFT, start=1)},
+    **{f"rib_right_{n}": number for n, number in enumerate(RIBS_RIGHT, start=1)},
+    "costal_cartilages": COSTAL_CARTILAGES,
+}
+"""Structures by the names of TotalSegmentator's files, those that the project makes use of."""
+
+CONVENTIONS = ("auto", "totalsegmentator", "verse", "plain:LEVEL")
+PLAIN = "plain:"
 
 
 def detect(labels: NDArray[np.integer]) -> str:
@@ -87,12 +106,15 @@ def to_totalsegmentator(labels: NDArray[np.integer], convention: str = "auto") -
 
     Args:
         labels: Ids from 0 to 255.
-        convention: ``totalsegmentator``, ``verse``, or ``auto`` to detect which of them.
+        convention: ``totalsegmentator``, ``verse``, or ``auto`` to detect which of them; ``plain:L5`` where
+            vertebrae are numbered one after the other, from either end, and the lowest is L5.
 
     Raises:
         CtmarError: Unknown convention, ids beyond 0–255 or beyond VerSe's own.
     """
-    if convention not in CONVENTIONS:
+    if convention.startswith(PLAIN):
+        return _from_plain(labels, convention.removeprefix(PLAIN))
+    if convention not in CONVENTIONS[:-1]:
         raise CtmarError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     if labels.size and (labels.min() < 0 or labels.max() > 255):
         raise CtmarError(f"labels must lie in 0 to 255, got {labels.min()} to {labels.max()}")
@@ -103,4 +125,24 @@ def to_totalsegmentator(labels: NDArray[np.integer], convention: str = "auto") -
         raise CtmarError(f"VerSe labels must be at most {max(VERSE_TO_ID)}, got {labels.max()}")
     table = np.zeros(256, np.uint8)
     table[list(VERSE_TO_ID)] = list(VERSE_TO_ID.values())
+    return table[labels]
+
+
+def _from_plain(labels: NDArray[np.integer], lowest: str) -> NDArray[np.uint8]:
+    """Numbers of vertebrae in turn, on axes ``(z, y, x)`` with z upwards, as levels from ``lowest`` up."""
+    if lowest not in LEVELS:
+        raise CtmarError(f"plain: must name the lowest level, {LEVELS[0]} to {LEVELS[-1]}, got {lowest!r}")
+    numbers = [int(n) for n in np.unique(labels) if n > 0]
+    steps = set(np.diff(numbers).tolist())
+    if not numbers or len(steps) > 1:
+        raise CtmarError(f"plain labels must number vertebrae in equal steps, got {numbers[:12]}")
+    heights = [float(np.nonzero(labels == n)[0].mean()) for n in numbers]
+    upwards = sorted(numbers, key=lambda n: heights[numbers.index(n)])
+    if upwards not in (numbers, numbers[::-1]):
+        raise CtmarError(f"plain labels must follow the spine, got {upwards[:12]} from below")
+    if len(upwards) > LEVELS.index(lowest) + 1:
+        raise CtmarError(f"{len(upwards)} vertebrae must fit above {lowest}, got more than there are")
+    table = np.zeros(256, np.uint8)
+    for above, number in enumerate(upwards):
+        table[number] = LEVEL_TO_ID[LEVELS[LEVELS.index(lowest) - above]]
     return table[labels]

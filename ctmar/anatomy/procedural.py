@@ -12,6 +12,7 @@ from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.implicit import Canvas, Frame, Grid
 from ctmar.anatomy.morphometry import LEVELS, VertebraSize, sample_angles, sample_sizes
 from ctmar.anatomy.organs import lung_distance, paint_lungs, paint_organs, paint_vessels
+from ctmar.anatomy.pelvis import DEPTH_MM, paint_pelvis, place_pelvis
 from ctmar.anatomy.ribs import paint_ribs
 from ctmar.anatomy.spine import (
     SpinePath,
@@ -78,8 +79,8 @@ def build_body(
 
     Args:
         seed: From 0; the same one gives the same body, bit for bit.
-        levels: A run of levels from the head down, within T1–L5. What of their neighbours reaches
-            into the volume is there as well, and labelled.
+        levels: A run of levels from the head down, within T1–S1; S1 brings sacrum and ilia. What of their
+            neighbours reaches into the volume is there as well, and labelled.
         spacing_mm: Voxel size (x, y, z).
 
     Raises:
@@ -105,6 +106,9 @@ def build(body: BodyParameters, levels: tuple[str, ...], spacing_mm: tuple[float
     paint_vessels(canvas, room, path, body.trunk)
     paint_back_muscles(canvas, room, path, noise)
     canal, box = canal_distance(grid, path)
+    if levels[-1] == "S1":
+        pelvis = place_pelvis(frames[-1], body.sizes[-1])
+        paint_pelvis(canvas, pelvis, body.trabecular_hu, noise.fine)
     paint_discs(canvas, frames, body.sizes)
     paint_canal(canvas, canal, box, path, heights["L1"] - 10, noise.fine)
     paint_vertebrae(canvas, frames, body.sizes, canal, body.trabecular_hu, noise.fine)
@@ -128,6 +132,8 @@ def build_spine(
     path = SpinePath.of(frames, body.sizes, z)
     canvas, still = Canvas(grid), np.zeros(grid.shape, np.float32)
     canal, box = canal_distance(grid, path)
+    if levels[-1] == "S1":
+        paint_pelvis(canvas, place_pelvis(frames[-1], body.sizes[-1]), body.trabecular_hu, still)
     paint_discs(canvas, frames, body.sizes)
     conus = float(frames[LEVELS.index("L1")].center[2]) - 10
     paint_canal(canvas, canal, box, path, conus, still)
@@ -160,7 +166,8 @@ def _place(
     part = level_range(levels)
     first, last = body.sizes[part.start], body.sizes[part.stop - 1]
     top = frames[part.start].point(0, 0, first.body_height / 2)[2] + MARGIN_MM
-    bottom = frames[part.stop - 1].point(0, 0, -last.body_height / 2)[2] - MARGIN_MM
+    below = DEPTH_MM if levels[-1] == "S1" else MARGIN_MM
+    bottom = frames[part.stop - 1].point(0, 0, -last.body_height / 2)[2] - below
     sx, sy, sz = spacing_mm
     shape = (int((top - bottom) / sz) + 1, round(FIELD_MM[1] / sy), round(FIELD_MM[0] / sx))
     z = np.linspace(bottom, top, 64).astype(np.float32)
@@ -177,10 +184,11 @@ def _place(
 
 
 def _check_levels(levels: tuple[str, ...]) -> None:
-    known = [level in LEVELS for level in levels]
-    if not levels or not all(known) or tuple(LEVELS[level_range(levels)]) != levels:
+    above = levels[:-1] if levels[-2:] == ("L5", "S1") else levels
+    known = [level in LEVELS for level in above]
+    if not above or not all(known) or tuple(LEVELS[level_range(above)]) != above:
         got = ", ".join(map(str, levels)) or "none"
-        raise CtmarError(f"levels must be a run within T1 to L5 from the head down, got {got}")
+        raise CtmarError(f"levels must be a run within T1 to S1 from the head down, got {got}")
 
 
 def _spacing(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:

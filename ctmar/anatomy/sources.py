@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import VERTEBRAE
 from ctmar.anatomy.procedural import DEFAULT_LEVELS, DEFAULT_SPACING_MM, build_body
+from ctmar.anatomy.segment import labels_of
 from ctmar.anatomy.volume import read_anatomy
 from ctmar.errors import CtmarError
 
@@ -28,7 +30,8 @@ def _body(seed: int, levels: tuple[str, ...], spacing_mm: tuple[float, float, fl
 
 
 @lru_cache(maxsize=KEPT_FILES)
-def _file(ct: str, labels: str, name: str, convention: str) -> Anatomy:
+def read_frozen(ct: str, labels: str, name: str, convention: str) -> Anatomy:
+    """A CT with its labels, read once while few others are; it cannot be written to."""
     return _frozen(read_anatomy(ct, labels, name, convention))
 
 
@@ -44,7 +47,7 @@ class ProceduralSpine:
 
     Args:
         num_bodies: How many bodies each split has; case ``i`` takes body ``i % n``.
-        levels: A run within T1–L5 from the head down.
+        levels: A run within T1–S1 from the head down.
         spacing_mm: Voxel size (x, y, z).
         seed: Changes all bodies.
         name: What reports call it.
@@ -95,30 +98,41 @@ class CTFiles:
         name: What reports call it.
         splits: First and last slice of each split, inclusive; a split left out cannot be asked for.
             None divides the height of the labelled vertebrae 60 : 15 : 25 from below.
-        convention: Of the labels: ``auto``, ``totalsegmentator`` or ``verse``.
+        convention: Of the labels: ``auto``, ``totalsegmentator``, ``verse`` or ``plain:LEVEL``.
+        segment: ``totalsegmentator`` lets that program make the labels where none are given.
+        segment_dir: Where its labels are kept.
     """
 
     def __init__(
         self,
         ct: str | os.PathLike[str],
-        labels: str | os.PathLike[str],
+        labels: str | os.PathLike[str] | None,
         name: str = "files",
         splits: Mapping[str, Sequence[int]] | None = None,
         convention: str = "auto",
+        segment: str | None = None,
+        segment_dir: str | os.PathLike[str] = "segmentations",
     ) -> None:
-        self.ct, self.labels = os.fspath(ct), os.fspath(labels)
+        self.ct = os.fspath(ct)
+        self.labels = None if labels is None else os.fspath(labels)
+        self.segment, self.segment_dir = segment, Path(segment_dir)
         self.name, self.convention = name, convention
         self.splits = None if splits is None else _checked(splits)
 
     def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
         """The volume, and a split's slices but for its first and last."""
         _check_case(split, index, tuple(self.splits or SPLITS), self.name)
-        anatomy = _file(self.ct, self.labels, self.name, self.convention)
+        anatomy = read_frozen(self.ct, self._labels(), self.name, self.convention)
         splits = divide(*vertebra_slices(anatomy)) if self.splits is None else self.splits
         low, high = splits[split]
         if high >= len(anatomy.hu):
             raise CtmarError(f"{split} must end before slice {len(anatomy.hu)} of {self.ct}, got {high}")
         return anatomy, range(low + 1, high)
+
+    def _labels(self) -> str:
+        if self.labels is not None:
+            return self.labels
+        return os.fspath(labels_of(Path(self.ct), self.segment, self.segment_dir))
 
 
 def vertebra_slices(anatomy: Anatomy) -> tuple[int, int]:

@@ -23,7 +23,7 @@ def chain(sizes: tuple[VertebraSize, ...], angles: tuple[tuple[float, float, flo
     """Frames of T1–L5, the lowest body's centre at the origin; each disc takes the mean direction."""
     frames: list[Frame] = []
     for size, angle in zip(reversed(sizes), reversed(angles), strict=True):
-        axes = _rotation(*np.radians(angle))
+        axes = rotation(*np.radians(angle))
         center = np.zeros(3)
         if frames:
             below, lower = frames[-1], sizes[len(sizes) - len(frames)]
@@ -34,7 +34,7 @@ def chain(sizes: tuple[VertebraSize, ...], angles: tuple[tuple[float, float, flo
     return frames[::-1]
 
 
-def _rotation(tilt: float, side: float, turn: float) -> NDArray[np.float64]:
+def rotation(tilt: float, side: float, turn: float) -> NDArray[np.float64]:
     """Axes of a vertebra that leans back by ``tilt``, to the left by ``side``, turned by ``turn`` (rad)."""
     ct, st, cs, ss, cu, su = (f(a) for a in (tilt, side, turn) for f in (np.cos, np.sin))
     about_x = np.array([[1, 0, 0], [0, ct, st], [0, -st, ct]])
@@ -152,7 +152,7 @@ def paint_vertebrae(
     for (_, upper), (_, lower) in zip(fields, fields[1:], strict=False):
         _part_joint(upper, lower)
     for level, field in fields:
-        _paint_bone(canvas, field, ids.LEVEL_TO_ID[level], trabecular_hu, texture)
+        paint_bone(canvas, field, ids.LEVEL_TO_ID[level], trabecular_hu, texture)
 
 
 def _part_joint(upper: VertebraField, lower: VertebraField) -> None:
@@ -173,9 +173,10 @@ def _part_joint(upper: VertebraField, lower: VertebraField) -> None:
     np.maximum(b, JOINT_GAP_MM / 2 - midway, out=b)
 
 
-def _paint_bone(
+def paint_bone(
     canvas: Canvas, field: VertebraField, label: int, trabecular_hu: float, texture: Array
 ) -> None:
+    """A bone with its shell, thicker away from ``field.body``, and trabeculae within."""
     distance, box = field.distance, field.box
     arch = np.clip((field.body - distance) / 3.0, 0, 1)
     shell = BODY_SHELL_MM + (ARCH_SHELL_MM - BODY_SHELL_MM) * arch
@@ -190,5 +191,6 @@ def _paint_bone(
 
 
 def level_range(levels: tuple[str, ...]) -> slice:
-    """Where a run of levels stands in T1–L5."""
+    """Where a run of levels stands in T1–L5; an S1 at its end counts for the pelvis."""
+    levels = levels[:-1] if levels[-1:] == ("S1",) else levels
     return slice(LEVELS.index(levels[0]), LEVELS.index(levels[-1]) + 1)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.anatomy.labels import LEVELS, VERTEBRAE, to_totalsegmentator
+from ctmar.anatomy.labels import LEVELS, NAMES, PLAIN, VERTEBRAE, to_totalsegmentator
 from ctmar.anatomy.masks import body_mask, reaches_border
 from ctmar.errors import CtmarError
 from ctmar.units import AIR_HU
@@ -38,7 +38,8 @@ def read_anatomy(
 
     Args:
         ct: Volume file (``.nii``, ``.nii.gz``, ``.nrrd``, ``.mha``, ``.mhd``) or DICOM folder, in HU.
-        labels: Label map on the CT's grid, or None for a CT without labels.
+        labels: Label map on the CT's grid, a folder with a mask a structure (named as TotalSegmentator names
+            them), or None for a CT without labels.
         name: What reports call it; the file's own name where none is given.
         convention: Of the labels, see :func:`ctmar.anatomy.labels.to_totalsegmentator`.
 
@@ -89,11 +90,11 @@ def to_scanner_mm(points_mm: NDArray[np.float64], anatomy: Anatomy) -> NDArray[n
 
 
 def _labels(path: Path, ct: Any, convention: str) -> NDArray[np.uint8]:
-    image = _read(path, "labels")
-    _same_grid(image, ct)
-    values = _array(image, "labels")
+    values = _merged(path, ct) if path.is_dir() else _on_grid(path, ct)
     if not np.array_equal(values, np.round(values)):
         raise CtmarError(f"labels must be whole numbers, got fractions in {path}")
+    if convention.startswith(PLAIN):
+        values = np.searchsorted(np.unique(values), values)  # 100, 200, … are numbers in turn as well
     if values.min() < 0 or values.max() > 255:
         raise CtmarError(f"labels must lie in 0 to 255, got {values.min():g} to {values.max():g} in {path}")
     ids = to_totalsegmentator(values.astype(np.int16), convention)
@@ -104,6 +105,22 @@ def _labels(path: Path, ct: Any, convention: str) -> NDArray[np.uint8]:
             f"{VERTEBRAE[0]} to {VERTEBRAE[-1]}), got ids {found} in {path}"
         )
     return ids
+
+
+def _on_grid(path: Path, ct: Any) -> NDArray[Any]:
+    image = _read(path, "labels")
+    _same_grid(image, ct)
+    return _array(image, "labels")
+
+
+def _merged(folder: Path, ct: Any) -> NDArray[np.uint8]:
+    """One label map of a folder with a mask a structure, as TotalSegmentator's data set has them."""
+    merged = np.zeros(ct.GetSize()[::-1], np.uint8)
+    for name, number in NAMES.items():
+        path = folder / f"{name}.nii.gz"
+        if path.is_file():
+            merged[_on_grid(path, ct) > 0] = number
+    return merged
 
 
 def _same_grid(labels: Any, ct: Any) -> None:

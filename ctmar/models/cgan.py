@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
-from ctmar.losses import check_adversarial, discriminator_loss, generator_loss
+from ctmar.losses import check_adversarial, discriminator_loss, feature_error, generator_loss
 from ctmar.models.base import compose
 from ctmar.models.completion import NetworkCompletion
 from ctmar.models.inputs import fill_sinogram
@@ -41,6 +41,7 @@ class CGANCompletion(NetworkCompletion):
         discriminator_layers: Its layers after the first, which set the width of a patch.
         discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`; of ``patch``.
         discriminator: From :data:`DISCRIMINATORS`.
+        feature_weight: Of :func:`ctmar.losses.feature_error`, added to ``L_adv``.
         generator_checkpoint: What the generator starts from: the checkpoint of a U-Net or cGAN of the same
             architecture, a ``.safetensors`` file of ctmar's, or the name of weights that it ships. The
             encoder discriminator takes its trunk from there too.
@@ -61,6 +62,7 @@ class CGANCompletion(NetworkCompletion):
         discriminator_layers: int = 2,
         discriminator_norm: str = "spectral",
         discriminator: str = "patch",
+        feature_weight: float = 0.0,
         generator_checkpoint: str | None = None,
         betas: Sequence[float] = (0.5, 0.999),
         **options: Any,
@@ -77,6 +79,8 @@ class CGANCompletion(NetworkCompletion):
             )
         if not lambda_l2 >= 0:
             raise CtmarError(f"lambda_l2 must be 0 or more, got {lambda_l2!r}")
+        if not feature_weight >= 0:
+            raise CtmarError(f"feature_weight must be 0 or more, got {feature_weight!r}")
         if not discriminator_learning_rate > 0:
             required = "discriminator_learning_rate must be positive"
             raise CtmarError(f"{required}, got {discriminator_learning_rate!r}")
@@ -119,11 +123,16 @@ class CGANCompletion(NetworkCompletion):
         due = self._due(batch_idx)
         self._step(optimizers[1], schedules[1], loss_d, due)
 
-        loss_l2 = self.trace_loss(completed, sample)
+        loss_l2 = self.trace_loss(completed, sample) + self.further_terms(completed, sample)
         # Without gradient, so that the generator's step leaves none in the discriminator.
         learning = [weight for weight in self.discriminator.parameters() if weight.requires_grad]
         _require_grad(learning, False)
-        loss_adv = generator_loss(self._judge(sample, inputs, completed), self.hparams["adversarial"])
+        logits, features = self._judge(sample, inputs, completed)
+        loss_adv = generator_loss(logits, self.hparams["adversarial"])
+        if self.hparams["feature_weight"]:
+            with torch.no_grad():
+                _, true = self._judge(sample, inputs, sample.clean)
+            loss_adv = loss_adv + self.hparams["feature_weight"] * feature_error(true, features)
         _require_grad(learning, True)
         loss_g = self._adversarial_weight() * loss_adv + self.hparams["lambda_l2"] * loss_l2
         self._step(optimizers[0], schedules[0], loss_g, due)
@@ -147,17 +156,20 @@ class CGANCompletion(NetworkCompletion):
     def _adversarial_weight(self) -> float:
         return 0.0 if self.current_epoch < self.hparams["discriminator_warmup_epochs"] else 1.0
 
-    def _judge(self, sample: MARSample, inputs: Tensor, sinogram: Tensor) -> Tensor:
-        """Logits for a sinogram given the inputs."""
+    def _judge(self, sample: MARSample, inputs: Tensor, sinogram: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits for a sinogram given the inputs, and the features behind them."""
         residual = sinogram - fill_sinogram(sample, self.hparams["fill"])
         scaled = [sinogram / self.hparams["sinogram_scale"], residual / self.hparams["residual_scale"]]
         window = self.window_of(sample)
+        *features, logits = self.discriminator.features(
+            inputs[..., window], torch.cat(scaled, dim=1)[..., window]
+        )
         # float: the losses exponentiate the logits.
-        return self.discriminator(inputs[..., window], torch.cat(scaled, dim=1)[..., window]).float()
+        return logits.float(), features
 
     def _discriminator_loss(self, sample: MARSample, inputs: Tensor, completed: Tensor) -> Tensor:
-        real = self._judge(sample, inputs, sample.clean)
-        fake = self._judge(sample, inputs, completed)
+        real, _ = self._judge(sample, inputs, sample.clean)
+        fake, _ = self._judge(sample, inputs, completed)
         return discriminator_loss(real, fake, self.hparams["adversarial"])
 
     def _due(self, batch_idx: int) -> bool:

@@ -12,7 +12,18 @@ from torchmetrics import MeanMetric
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
-from ctmar.losses import root_mean, trace_energy, trace_mse, trace_ramp_energy
+from ctmar.losses import (
+    absolute,
+    charbonnier,
+    gradient_error,
+    inconsistency,
+    ramp_filtered,
+    root_mean,
+    trace_energy,
+    trace_error,
+    trace_mse,
+    trace_ramp_energy,
+)
 from ctmar.models.augment import augment
 from ctmar.models.base import Completion, compose
 from ctmar.models.freezing import freeze as freeze_layers
@@ -23,8 +34,10 @@ from ctmar.networks.wrap import AngularWrap
 from ctmar.sample import MARSample
 
 LOSS_DOMAINS = ("sinogram", "ramp")
-LOSSES = ("squared", "root")
-"""Over all bins of the batch the mean square (the essay's), or over its cases the mean of the root."""
+LOSSES = ("squared", "root", "absolute", "charbonnier")
+"""Over all trace bins of the batch the mean square (the essay's), absolute or Charbonnier's error; or
+over its cases the mean of the root mean square (``root``)."""
+TERMS = ("gradient_weight", "image_weight", "consistency_weight")
 SCHEDULERS = ("cosine", "none")
 WARMUP_STEPS = 50
 """Steps of linear warm-up before the cosine: Adam's first, badly scaled steps meet a head of zeros."""
@@ -61,6 +74,9 @@ class NetworkCompletion(Completion):
         loss_domain: ``sinogram`` for the plain error (:func:`ctmar.losses.trace_mse`), ``ramp`` for the
             error as FBP weights it (:func:`ctmar.losses.trace_ramp_mse`).
         loss: From :data:`LOSSES`.
+        gradient_weight: Of :func:`ctmar.losses.gradient_error`, added to the loss.
+        image_weight: Of the mean square of the FBP of the error, in units of 100 HU.
+        consistency_weight: Of :func:`ctmar.losses.inconsistency`.
         accumulate: Batches whose gradients are summed before a step; 1 for a step a batch.
         freeze: Patterns of parameters that stay as they are (``generator.net.body.model.0.*``).
         compile: Let ``torch.compile`` fuse the generator; pays on GPUs.
@@ -98,6 +114,9 @@ class NetworkCompletion(Completion):
         loss_scale: float = 1.0,
         loss_domain: str = "ramp",
         loss: str = "squared",
+        gradient_weight: float = 0.0,
+        image_weight: float = 0.0,
+        consistency_weight: float = 0.0,
         accumulate: int = 1,
         freeze: Sequence[str] = (),
         compile: bool = False,
@@ -118,7 +137,7 @@ class NetworkCompletion(Completion):
         for name in ("sinogram_scale", "path_scale_mm", "residual_scale", "loss_scale", "learning_rate"):
             if not arguments[name] > 0:
                 raise CtmarError(f"{name} must be positive, got {arguments[name]!r}")
-        for name in ("clip", "weight_decay", "augment_rotate_views", "margin_bins"):
+        for name in ("clip", "weight_decay", "augment_rotate_views", "margin_bins", *TERMS):
             if arguments[name] is not None and not arguments[name] >= 0:
                 raise CtmarError(f"{name} must be 0 or more, got {arguments[name]!r}")
         self.slices: int = slices
@@ -194,13 +213,36 @@ class NetworkCompletion(Completion):
         return slice(None) if margin is None else trace_window(sample.metal_trace, margin)
 
     def trace_loss(self, completed: Tensor, sample: MARSample) -> Tensor:
-        """``L_2``: the error on the trace in the configured domain, scale and mean."""
-        trace, ramp = sample.metal_trace, self.hparams["loss_domain"] == "ramp"
-        measure = trace_ramp_energy if ramp else trace_energy
-        energy = measure(completed, sample.clean, trace, self.hparams["loss_scale"])
-        if self.hparams["loss"] == "root":
+        """``L_2``: the error on the trace in the configured domain, scale and mean; without further terms."""
+        trace, ramp, kind = sample.metal_trace, self.hparams["loss_domain"] == "ramp", self.hparams["loss"]
+        scale = self.hparams["loss_scale"]
+        if kind in ("absolute", "charbonnier"):
+            error = trace_error(completed, sample.clean, trace) / scale
+            penalty = absolute if kind == "absolute" else charbonnier
+            return penalty(ramp_filtered(error) if ramp else error, trace.sum())
+        energy = (trace_ramp_energy if ramp else trace_energy)(completed, sample.clean, trace, scale)
+        if kind == "root":
             return root_mean(energy, trace)
         return energy.sum() / trace.sum().clamp(min=1)
+
+    def further_terms(self, completed: Tensor, sample: MARSample) -> Tensor:
+        """The weighted sum of what is added to ``L_2`` in training; 0 where nothing is."""
+        h, trace = self.hparams, sample.metal_trace
+        error = trace_error(completed, sample.clean, trace) / h["loss_scale"]
+        total = torch.zeros((), device=error.device)
+        if h["gradient_weight"]:
+            total = total + h["gradient_weight"] * gradient_error(error, trace.sum())
+        if h["consistency_weight"]:
+            total = total + h["consistency_weight"] * inconsistency(error)
+        if h["image_weight"]:
+            total = total + h["image_weight"] * self._image_error(error, sample.mu_water)
+        return total
+
+    def _image_error(self, error: Tensor, mu_water: Tensor) -> Tensor:
+        ray = self.trainer.datamodule.simulator.ray  # type: ignore[attr-defined]
+        edge = (ray.beam.det_count - error.shape[-1]) // 2
+        image = ray.fbp(torch.nn.functional.pad(error.float(), (edge, edge)))
+        return (10 * image / mu_water[:, None, None, None]).square().mean()
 
     def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
         """The slices and bins to train on, augmented; its image fields are not to be used."""
@@ -264,7 +306,8 @@ class UNetCompletion(NetworkCompletion):
     def training_step(self, sample: MARSample, batch_idx: int) -> Tensor:
         """The loss of a batch; logs ``train/loss``."""
         sample = self.training_sample(sample, batch_idx)
-        loss = self.trace_loss(self.complete(sample), sample)
+        completed = self.complete(sample)
+        loss = self.trace_loss(completed, sample) + self.further_terms(completed, sample)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
         return loss
 

@@ -18,7 +18,7 @@ sinogram alone (Miyato 2018); ``instance`` would remove it; ``batch`` sees true 
 class ConditionalPatchDiscriminator(nn.Module):
     """``D(x, y)`` of eq. 4: one logit for each patch of a sinogram, given the generator's inputs.
 
-    MONAI's ``PatchDiscriminator``, of which only the last output (the logits) is used.
+    MONAI's ``PatchDiscriminator``, whose last output is the logits.
 
     Args:
         condition_channels: Channels of the generator's input ``x``.
@@ -66,8 +66,12 @@ class ConditionalPatchDiscriminator(nn.Module):
             condition: ``(batch, condition_channels, angle, detector)``.
             candidate: ``(batch, candidate_channels, angle, detector)``.
         """
+        return self.features(condition, candidate)[-1]
+
+    def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
+        """What each layer makes of the pair; the logits are the last."""
         pair = torch.cat([condition, candidate], dim=1).contiguous(memory_format=torch.channels_last)
-        return self.net(pair)[-1]
+        return list(self.net(pair))
 
 
 class EncoderDiscriminator(nn.Module):
@@ -103,11 +107,17 @@ class EncoderDiscriminator(nn.Module):
             condition: ``(batch, condition_channels, angle, detector)``.
             candidate: ``(batch, candidate_channels, angle, detector)``.
         """
+        return self.features(condition, candidate)[-1]
+
+    def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
+        """What each level makes of the pair; the logits are the last."""
         pair = pad_to(torch.cat([condition, candidate], dim=1), self.multiples)
-        features = to_blocks(pair, self.block).contiguous(memory_format=torch.channels_last)
+        last = to_blocks(pair, self.block).contiguous(memory_format=torch.channels_last)
+        found = []
         for level in self.levels:
-            features = level(features)
-        return self.logit(features)
+            last = level(last)
+            found.append(last)
+        return [*found, self.logit(last)]
 
     def take_trunk(self, generator: SinogramUNet) -> None:
         """Copies the encoder of a generator with the same options and ``condition_channels`` inputs."""

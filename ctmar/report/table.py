@@ -81,6 +81,12 @@ def benchmark_text(summary: Mapping[str, Any]) -> str:
             f"{len(changed)} of {summary['num_cases']} cases are not the frozen ones of {about['name']} "
             f"({changed[0]} …): not to be compared with other versions' figures"
         )
+    rescanned = about.get("rescanned_cases", [])
+    if rescanned:
+        blocks.append(
+            f"{len(rescanned)} of {summary['num_cases']} cases are the frozen scenes of {about['name']}, "
+            f"scanned otherwise ({rescanned[0]} …): not to be compared with figures of its own scanner"
+        )
     return "\n\n".join(block for block in blocks if block)
 
 

@@ -116,4 +116,9 @@ def run_name(path: str) -> str:
 
 def about(cases: TestSet) -> dict[str, Any]:
     """What was scored: the set, what it lacks, and whether it is still the frozen one."""
-    return {"name": cases.name, "left_out": cases.left_out, "changed_cases": cases.changed}
+    return {
+        "name": cases.name,
+        "left_out": cases.left_out,
+        "changed_cases": cases.changed,
+        "rescanned_cases": cases.rescanned,
+    }

@@ -68,6 +68,7 @@ class TestSet:
         if num_cases is not None and not 1 <= num_cases <= len(self._order()):
             raise CtmarError(f"num_cases must be from 1 to {len(self._order())}, got {num_cases}")
         self.changed: list[str] = []
+        self.rescanned: list[str] = []
 
     def _order(self) -> list[tuple[str, int]]:
         places = [
@@ -96,14 +97,20 @@ class TestSet:
         return [line for line in simulate_ahead(todo, self.workers, f"simulating {self.name}") if line]
 
     def __iter__(self) -> Iterator[MARSample]:
-        """Batches of one case, named ``PART-INDEX``; a case that is not the frozen one is noted."""
-        self.changed = []
+        """Batches of one case, named ``PART-INDEX``; a case that is not the frozen one is noted.
+
+        In ``changed`` where something else was sampled, in ``rescanned`` where the scene is the frozen one
+        and its scan is not: another geometry or scanner, or other code behind them.
+        """
+        self.changed, self.rescanned = [], []
         for name, index in self.cases:
             sample = self.parts[name].data[index]
             case_id = f"{name}-{index:05d}"
             wanted = self.parts[name].controls[index]
-            if wanted and not same_case(wanted, control(sample)):
-                self.changed.append(case_id)
+            found = control(sample)
+            if wanted and not same_case(wanted, found):
+                same_scene = wanted["sampled"] == found["sampled"]
+                (self.rescanned if same_scene else self.changed).append(case_id)
             yield collate([sample])._replace(
                 case_id=[case_id],
                 parameters=[sample.parameters | {"part": name}],  # type: ignore[operator]

@@ -56,7 +56,7 @@ def test_ids_of_no_convention_ask_for_its_name():
         ([300], "totalsegmentator", "must lie in 0 to 255, got 300 to 300"),
         ([-1], "auto", "must lie in 0 to 255, got -1 to -1"),
         ([40], "verse", "at most 28, got 40"),
-        ([20], "atlas", "convention must be one of auto, totalsegmentator, verse, got 'atlas'"),
+        ([20], "atlas", "convention must be one of auto, totalsegmentator, verse, plain:LEVEL, got 'atlas'"),
     ],
 )
 def test_bad_labels_are_named(values, convention, message):

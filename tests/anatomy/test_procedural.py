@@ -168,7 +168,7 @@ def test_thoracic_bodies_have_lungs_and_ribs_on_both_sides():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"levels": ("L1", "L3")}, "levels must be a run within T1 to L5 from the head down, got L1, L3"),
+        ({"levels": ("L1", "L3")}, "levels must be a run within T1 to S1 from the head down, got L1, L3"),
         ({"levels": ("L2", "L1")}, "levels must be a run"),
         ({"levels": ("S1",)}, "levels must be a run .* got S1"),
         ({"levels": ()}, "got none"),
@@ -180,3 +180,31 @@ def test_thoracic_bodies_have_lungs_and_ribs_on_both_sides():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(CtmarError, match=message):
         build_body(**{"seed": 0, "levels": LEVELS, "spacing_mm": COARSE, **arguments})
+
+
+@pytest.mark.slow
+def test_s1_brings_a_pelvis_that_takes_screws():
+    from ctmar.implants.pelvis import anchor_screw, find_anchors
+
+    found = []
+    for seed in (0, 3):
+        body = build_body(seed, ("L5", "S1"), (2.0, 2.0, 3.0))
+        volume = {int(n): (body.labels == n).sum() * 12.0 / 1000 for n in (25, 26, 77, 78)}
+        assert 60 < volume[25] < 200 and 5 < volume[26] < 30, volume
+        assert volume[77] == pytest.approx(volume[78], rel=0.05) and volume[77] > 60
+        for label in (25, 77, 78):
+            bone = body.hu[body.labels == label]
+            assert 130 < np.median(bone) < 600 and np.percentile(bone, 95) > 380, label
+        gap = ndimage.distance_transform_edt(body.labels != 25, sampling=(3.0, 2.0, 2.0))
+        assert 1.0 < gap[body.labels == 77].min() < 6.0
+        found += [(a.kind, a.side) for a in find_anchors(body)]
+        assert all(anchor_screw(a, "316L").diameter_mm >= 5.5 for a in find_anchors(body))
+    for kind in ("S1", "S2AI", "iliac"):
+        assert sum(name == kind for name, _ in found) >= 2, found
+
+
+def test_s1_stands_under_l5_alone():
+    with pytest.raises(
+        CtmarError, match="levels must be a run within T1 to S1 from the head down, got L4, S1"
+    ):
+        build_body(0, ("L4", "S1"))

@@ -1,5 +1,6 @@
 """Where bodies come from: splits never share slices or bodies."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def forty_slices(monkeypatch):
     labels = np.zeros((40, 4, 4), np.uint8)
     labels[4:38, 2, 2] = 31
     anatomy = Anatomy("fake", np.zeros(labels.shape, np.float32), labels, (1.0, 1.0, 1.0))
-    monkeypatch.setattr(sources, "_file", lambda *_: anatomy)
+    monkeypatch.setattr(sources, "read_frozen", lambda *_: anatomy)
     return anatomy
 
 
@@ -145,8 +146,8 @@ def test_bad_procedural_arguments_are_refused(arguments, message):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_builds_its_source(path):
     options = yaml.safe_load(path.read_text())
-    kind = getattr(sources, options.pop("_target_").rsplit(".", 1)[1])
-    source = kind(**options)
+    module, kind = options.pop("_target_").rsplit(".", 1)
+    source = getattr(import_module(module), kind)(**options)
     assert source.name == path.stem
 
 

@@ -261,6 +261,17 @@ def test_frozen_layers_of_both_players_stay_and_the_rest_moves(make_sample, tmp_
         CGANCompletion(freeze=["trunk.*"], **ENCODER).setup("fit")
 
 
+@pytest.mark.parametrize("options", [TINY, ENCODER])
+def test_feature_matching_enters_the_generators_loss(make_sample, tmp_path, options: dict) -> None:
+    found = []
+    for weight in (0.0, 10.0):
+        pl.seed_everything(0, verbose=False)
+        model = CGANCompletion(feature_weight=weight, **options)
+        run = fit(model, [make_sample()], tmp_path)
+        found.append(float(run.callback_metrics["train/loss_adversarial"]))
+    assert found[1] > found[0] + 1e-4
+
+
 PLAIN = {"norm": "none", "margin_bins": None, "loss": "root", "clip": 0.0, "betas": [0.0, 0.999]}
 
 

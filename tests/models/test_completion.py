@@ -1,5 +1,7 @@
 """The U-Net model: composition, start, training, checkpoint, errors."""
 
+from types import SimpleNamespace
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -7,9 +9,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import ParallelBeam
-from ctmar.losses import trace_mse, trace_ramp_mse
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.losses import (
+    absolute,
+    charbonnier,
+    gradient_error,
+    inconsistency,
+    ramp_filtered,
+    trace_mse,
+    trace_ramp_mse,
+)
 from ctmar.models.completion import UNetCompletion, cosine_factor
+from ctmar.models.inputs import cut_bins
+from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 
 # The libraries' own: Lightning asks a pytree question in a deprecated way, and wants workers for tiny data.
@@ -268,6 +280,51 @@ def test_root_loss_is_the_mean_of_the_cases_roots(make_sample, loss_domain: str)
     assert float(root.trace_loss(completed, sample)) == pytest.approx(sum(parts) / 3, abs=1.1e-3)
 
 
+@pytest.mark.parametrize("loss", ["absolute", "charbonnier"])
+def test_absolute_losses_in_both_domains_are_those_of_the_error(make_sample, loss: str) -> None:
+    sample = make_sample()
+    completed, bins = sample.fills["nmar"], sample.metal_trace.sum()
+    penalty = {"absolute": absolute, "charbonnier": charbonnier}[loss]
+    for domain, change in (("sinogram", lambda e: e), ("ramp", ramp_filtered)):
+        model = UNetCompletion(loss=loss, loss_domain=domain, loss_scale=2.0, **TINY)
+        expected = penalty(change((completed - sample.clean) / 2), bins)
+        assert float(model.trace_loss(completed, sample)) == pytest.approx(float(expected), rel=1e-5)
+
+
+class Geometry(pl.LightningDataModule):
+    """A data module of which only the geometry is asked."""
+
+    def __init__(self, sample: MARSample) -> None:
+        super().__init__()
+        ray = RayTransform(ImageGrid((32, 32), 1.2), ParallelBeam(48, 65, 1.0), "torch")
+        self.simulator, self.sample = SimpleNamespace(ray=ray), sample
+
+    def train_dataloader(self) -> DataLoader:
+        return loader(self.sample)
+
+    val_dataloader = train_dataloader
+
+
+def test_further_terms_are_those_of_the_whole_error_though_training_sees_a_window(
+    make_sample, tmp_path
+) -> None:
+    sample = make_sample()
+    weights = {"gradient_weight": 0.3, "image_weight": 0.7, "consistency_weight": 5e4}
+    model = UNetCompletion(**TINY, **weights, margin_bins=4)
+    data = Geometry(sample)
+    trainer(tmp_path, max_epochs=1).fit(model, datamodule=data)
+    error = torch.where(sample.metal_trace, sample.fills["nmar"] - sample.clean, 0.0)
+    image = 1000 * data.simulator.ray.fbp(error) / 0.02 / 100
+    expected = 0.3 * gradient_error(error, sample.metal_trace.sum()) + 0.7 * image.square().mean()
+    window = model.window_of(sample)
+    assert window.start > 0
+    cut = cut_bins(sample, window)
+    without = float(model.further_terms(cut.fills["nmar"], cut))
+    rest = 5e4 * inconsistency(error[..., window])
+    assert without == pytest.approx(float(expected + rest), rel=1e-3)
+    assert float(expected) > 0.01 and float(rest) > 0.01 * without
+
+
 def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
     with pytest.raises(CtmarError, match=r"scheduler=cosine needs trainer\.max_epochs or max_steps"):
         trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), *[loader(make_sample())] * 2)
@@ -278,7 +335,9 @@ def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
     [
         ({"slices": 2}, "slices must be one of 1, 3, got 2"),
         ({"loss_domain": "image"}, "loss_domain must be one of sinogram, ramp, got 'image'"),
-        ({"loss": "huber"}, "loss must be one of squared, root, got 'huber'"),
+        ({"loss": "huber"}, "loss must be one of squared, root, absolute, charbonnier, got 'huber'"),
+        ({"image_weight": -1.0}, "image_weight must be 0 or more, got -1.0"),
+        ({"accumulate": 0}, "accumulate must be a positive whole number, got 0"),
         ({"scheduler": "step"}, "scheduler must be one of cosine, none, got 'step'"),
         ({"sinogram_scale": 0.0}, "sinogram_scale must be positive, got 0.0"),
         ({"clip": -1.0}, "clip must be 0 or more, got -1.0"),

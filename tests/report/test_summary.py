@@ -72,6 +72,7 @@ def test_screws_are_told_apart_by_part_and_alloy() -> None:
 def test_everything_is_printed_with_its_reasons() -> None:
     summary = summarise(rows(ORDERED))
     summary["benchmark"] = {"name": "spine-v1", "left_out": ["thorax: no file"], "changed_cases": ["a-00000"]}
+    summary["benchmark"]["rescanned_cases"] = ["b-00001"]
     text = benchmark_text(summary)
     for expected in (
         "rmse_hu_near by part",
@@ -80,6 +81,7 @@ def test_everything_is_printed_with_its_reasons() -> None:
         "aapm_score leaves out rmse_hu_aapm: no mean of both nmar and uncorrected",
         "left out of spine-v1: thorax: no file",
         "1 of 2 cases are not the frozen ones of spine-v1",
+        "1 of 2 cases are the frozen scenes of spine-v1, scanned otherwise (b-00001",
     ):
         assert expected in text
 

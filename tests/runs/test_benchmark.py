@@ -64,7 +64,8 @@ def test_methods_of_every_kind_on_the_same_frozen_cases(small, tiny, tmp_path, c
 
     summary = benchmark(small(f"export={tmp_path}/cases", "evaluation.lesions=true"), tmp_path / "first")
     assert summary["num_cases"] == 4 and list(summary["methods"]) == ["uncorrected", "li", "nmar", "clean"]
-    assert summary["benchmark"] == {"name": "spine-v1", "left_out": [], "changed_cases": []}
+    untouched = {"left_out": [], "changed_cases": [], "rescanned_cases": []}
+    assert summary["benchmark"] == {"name": "spine-v1"} | untouched
     assert summary["off_trace_max_abs_change"] == 0.0 and summary["lesions"]["cases"] > 0
     assert set(summary["groups"]["part"]) == {"procedural_screws", "procedural_random"}
 
@@ -103,7 +104,11 @@ def test_methods_of_every_kind_on_the_same_frozen_cases(small, tiny, tmp_path, c
 
     # Another seed makes other cases, and that is said.
     changed = benchmark(small("benchmark.seed=7", "models=[li]", "num_cases=2"), tmp_path / "fourth")
-    assert len(changed["benchmark"]["changed_cases"]) == 2
+    assert len(changed["benchmark"]["changed_cases"]) == 2 and not changed["benchmark"]["rescanned_cases"]
+    # The same scenes under another scanner are told from other scenes.
+    ideal = small("scanner=ideal", "models=[li]", "num_cases=2")
+    rescanned = benchmark(ideal, tmp_path / "fifth")["benchmark"]
+    assert len(rescanned["rescanned_cases"]) == 2 and not rescanned["changed_cases"]
 
 
 def test_the_frozen_list_has_the_parts_of_the_recipe_and_no_case_twice() -> None:
@@ -130,7 +135,7 @@ def test_the_first_cases_still_are_the_frozen_ones(tmp_path) -> None:
         cfg = compose("benchmark", overrides=[*overrides, f"paths.cache_dir={tmp_path}"])
     cases = TestSet(cfg, 1, 2)
     assert [sample.case_id for sample in cases] == [["procedural_random-00000"], ["procedural_screws-00000"]]
-    assert cases.changed == []
+    assert cases.changed == cases.rescanned == []
 
 
 def test_a_control_tells_cases_apart_but_not_machines(make_sample) -> None:
