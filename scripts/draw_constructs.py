@@ -1,4 +1,4 @@
-"""Six constructs in real CT, scanned as after surgery: ``python scripts/draw_constructs.py [FOLDER]``.
+"""Seven constructs in real CT, scanned as after surgery: ``python scripts/draw_constructs.py [FOLDER]``.
 
 Wants the thorax and abdomen volumes in ``CTMAR_DATA``; writes ``docs/constructs/*.png`` or into a folder of
 your own. Some minutes on two cores.
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ctmar.anatomy import Anatomy, read_anatomy
-from ctmar.anatomy.labels import TISSUES
+from ctmar.anatomy.labels import HIP_LEFT, HIP_RIGHT, TISSUES
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct
 from ctmar.implants.body_shape import discs, vertebral_body
 from ctmar.implants.construct import changes
+from ctmar.implants.pelvis import ANCHORS, find_anchors
 from ctmar.implants.placing import misplaced
 from ctmar.implants.planner import plan_rods
 from ctmar.implants.spinal import POROUS, cage, cement, cleared, cross_link, hook, interspinous, laminectomy
@@ -111,6 +112,17 @@ def astray(p: Patient) -> Plan:
     return Plan((moved, *plan.screws[1:]), rods, tuple(hooks))
 
 
+def pelvic(p: Patient) -> Plan:
+    """L4 and L5 carried on into the ilia by S2-alar-iliac screws."""
+    return plan_construct(
+        p.pedicles,
+        canal=p.canal,
+        vertebrae=tuple(p.vertebrae.values()),
+        levels=["L4", "L5"],
+        anchors=find_anchors(p.anatomy, ["S2AI"]),
+    )
+
+
 CONSTRUCTS: dict[str, tuple[str, Callable[[Patient], Plan]]] = {
     "thoracolumbar": ("thorax", thoracolumbar),
     "decompressed": ("thorax", decompressed),
@@ -118,6 +130,7 @@ CONSTRUCTS: dict[str, tuple[str, Callable[[Patient], Plan]]] = {
     "interbody": ("abdomen", interbody),
     "anterior": ("abdomen", anterior),
     "astray": ("abdomen", astray),
+    "pelvic": ("abdomen", pelvic),
 }
 
 
@@ -136,20 +149,22 @@ def scanned(anatomy: Anatomy, plan: Plan) -> tuple[Look, int]:
         cut = Scene(anatomy, parts, k, changes=changed).slices((0,), fine.grid)
         scan = scanner.acquire(cut.hu, cut.metal, fine, [np.random.SeedSequence([0, k])])
         hu.append(mu_to_hu(ray.fbp(scan.measured, "hann"), scanner.mu_water).numpy()[0])
-        bone.append(np.isin(cut.labels[0, ::2, ::2], TISSUES["spine"]))
+        shown = (*TISSUES["spine"], *((HIP_LEFT, HIP_RIGHT) if plan.screws[0].level in ANCHORS else ()))
+        bone.append(np.isin(cut.labels[0, ::2, ::2], shown))
         metal.append(sum(m[0, ::2, ::2] for m in cut.metal.values()) > 0.5 if cut.metal else bone[-1] & False)
     spacing = (GRID.spacing_mm, GRID.spacing_mm, step)
     return Look(np.stack(hu), np.stack(bone), np.stack(metal), spacing), first
 
 
 def main(folder: Path) -> None:
-    """Draws all six."""
+    """Draws all seven."""
     patients = {name: Patient(name) for name in ("thorax", "abdomen")}
     for name, (who, make) in CONSTRUCTS.items():
         patient = patients[who]
         plan, anatomy = make(patient), patient.anatomy
         look, first = scanned(anatomy, plan)
-        screw = plan.screws[len(plan.screws) // 2]
+        # The way into the pelvis where there is one.
+        screw = plan.screws[0 if plan.screws[0].level in ANCHORS else len(plan.screws) // 2]
         point = np.asarray(screw.entry_mm) + 0.45 * screw.length_mm * np.asarray(screw.direction)
         corner = (np.array(anatomy.hu.shape[:0:-1]) - 1) * anatomy.spacing_mm[:2] / 2
         x, y = point[:2] - corner + (np.array(GRID.shape[::-1]) - 1) * GRID.spacing_mm / 2

@@ -78,6 +78,7 @@ def survey(
         )
     chosen = voxels.rule(min_area_mm2) if rule is None else rule
     at_top = int(full[highest == top].sum())
-    clipped = top > chosen.high_hu and at_top > max(10.0, CEILING_SHARE * count * np.prod(scan.shape))
+    voxel_count = count * scan.shape[0] * scan.shape[1]
+    clipped = top > chosen.high_hu and at_top > max(10.0, CEILING_SHARE * voxel_count)
     bright = tuple(int(k) for k in np.flatnonzero(highest > chosen.high_hu))
     return Survey(chosen, rule is None, float(lowest.min()), top, clipped, bright)

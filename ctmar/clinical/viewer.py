@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.clinical.process import Shown
+from ctmar.metrics import SHELLS_MM
 from ctmar.report.page import page
 
 LARGEST_SIDE = 384
@@ -65,7 +66,7 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
 
 def _change_table(record: Mapping[str, Any]) -> str:
     names = record["rms_change_hu"]
-    head = "".join(f"<th>{html.escape(name.replace('_', ' ').replace('mm', ' mm'))}</th>" for name in names)
+    head = "".join(f"<th>{_shell(name)}</th>" for name in names)
     cells = "".join(f"<td>{_figure(value)}</td>" for value in names.values())
     streaks = record["ring_streaks_hu"]
     ring = (
@@ -86,9 +87,15 @@ def _slice_table(record: Mapping[str, Any]) -> str:
             *streaks,
         ]
         rows.append(f"<tr><td>{entry['slice']}</td>{''.join(f'<td>{_figure(v)}</td>' for v in values)}</tr>")
-    names = [f"RMS {name.replace('_', ' ')}" for name in record["rms_change_hu"]]
+    names = [f"RMS {_shell(name)}" for name in record["rms_change_hu"]]
     head = ["slice", "metal mm²", *names, "streaks before", "after"]
     return f"<table><tr>{''.join(f'<th>{html.escape(h)}</th>' for h in head)}</tr>{''.join(rows)}</table>"
+
+
+def _shell(name: str) -> str:
+    """A shell's name for a reader."""
+    low, high = SHELLS_MM[name]
+    return f"over {low:g} mm" if high == float("inf") else f"{low:g} to {high:g} mm"
 
 
 def _figure(value: float | None) -> str:

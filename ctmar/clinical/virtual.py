@@ -18,14 +18,17 @@ PADDING_HU = -1100.0
 """Values below may be padding (commonly -2000, -2048 or -3024); air is noisy about -1000."""
 LEAST_PADDING = 10
 """Pixels of one value in a corner that cannot be chance."""
-VIEWS_A_PIXEL = math.sqrt(2)
-"""Views for each pixel of the image's side; twice as many change the result by 0.1 %."""
+BINS_A_PIXEL = 2
+"""Bins half as wide as a pixel lose less beside thin metal: the stent graft's streaks are fewer by 1 % with
+MBHC and 7 % with TV, where whole pixels added 2 % and took nothing. On screws and rods it is all the same."""
+VIEWS_A_PIXEL = 2.0
+"""Views for each pixel of the image's side."""
 
 
 def virtual_ray(
     shape: tuple[int, int], spacing_mm: float, backend: str = "auto"
 ) -> RayTransform[ParallelBeam]:
-    """Parallel rays a pixel apart that cover the square image, and with it the reconstruction circle.
+    """Parallel rays half a pixel apart that cover the square image, and with it the reconstruction circle.
 
     Args:
         shape: Rows and columns.
@@ -33,8 +36,9 @@ def virtual_ray(
         backend: Projector backend.
     """
     views = 8 * math.ceil(VIEWS_A_PIXEL * max(shape) / 8)
-    bins = 2 * math.ceil(math.hypot(*shape) / 2) + 3
-    return RayTransform(ImageGrid(shape, spacing_mm), ParallelBeam(views, bins, spacing_mm), backend)
+    bins = 2 * math.ceil(BINS_A_PIXEL * math.hypot(*shape) / 2) + 3
+    beam = ParallelBeam(views, bins, spacing_mm / BINS_A_PIXEL)
+    return RayTransform(ImageGrid(shape, spacing_mm), beam, backend)
 
 
 def trace_of(path_mm: Tensor, epsilon_mm: float = TRACE_EPSILON_MM) -> Tensor:

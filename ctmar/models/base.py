@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
+from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 
 
@@ -42,6 +43,23 @@ class Completion(pl.LightningModule):
 
     def check_beam(self, beam: ParallelBeam) -> None:
         """Raises a CtmarError where the method cannot work on this geometry; most work on all."""
+
+    def use_geometry(self, ray: RayTransform) -> None:
+        """Makes ready for samples of this geometry: refuses what cannot be, and takes its lengths.
+
+        A published protocol shrinks its patients (``Scanner.shrink``): a sample's millimetres are then not
+        those of the configured grid, and what a method of its own projections took them for would be wrong.
+
+        Raises:
+            CtmarError: As :meth:`check_beam`.
+        """
+        self.check_beam(ray.beam)
+        for part in self.modules():
+            own = getattr(part, "ray", None)
+            if not isinstance(own, RayTransform) or (own.grid, own.beam) == (ray.grid, ray.beam):
+                continue
+            if (own.grid.shape, own.beam.shape) == (ray.grid.shape, ray.beam.shape):
+                part.ray = RayTransform(ray.grid, ray.beam, own.backend)  # type: ignore[assignment]
 
     def select(self, sample: MARSample) -> MARSample:
         """The slices of ``sample`` that this model works on."""

@@ -56,7 +56,7 @@ def benchmark(
     slices = max((model.slices or 1 for model in models.values()), default=1)
     cases = TestSet(cfg, slices, cfg.num_cases)
     for model in models.values():
-        model.check_beam(cases.ray.beam)
+        model.use_geometry(cases.ray)
     methods: dict[str, Method | ImageMethod] = {name: as_method(model) for name, model in models.items()}
     sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
     methods |= {str(name): find_function(dotted, cases.ray) for name, dotted in (cfg.methods or {}).items()}

@@ -17,7 +17,8 @@ from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
-INPUT_KEYS = ("ct", "labels", "root")
+INPUT_KEYS, PLACES = ("ct", "labels", "root"), ("segment_dir", "url")
+"""Of an anatomy: what is known by its content, and what does not matter to it."""
 MANIFEST, SCHEMA = "manifest.json", 2
 
 
@@ -76,7 +77,7 @@ def _by_content(anatomy: dict[str, Any]) -> dict[str, Any]:
     for key, value in anatomy.items():
         if isinstance(value, dict):
             settings[key] = _by_content(value)
-        else:
+        elif key not in PLACES:
             settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
     return settings
 

@@ -49,6 +49,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         load_weights(model, checkpoint)
     set_threads(cfg)
     data = build_data(cfg, model.slices or 1)
+    model.use_geometry(data.simulator.ray)
     data.prepare("test")
     folder = output_dir(cfg)
     evaluate_model(cfg, model, data, folder)

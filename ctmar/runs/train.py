@@ -55,7 +55,7 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg)
     data = build_data(cfg, model.slices or 1)
-    model.check_beam(data.simulator.ray.beam)
+    model.use_geometry(data.simulator.ray)
     if cfg.ckpt_path is not None:
         require_checkpoint(cfg.ckpt_path)
     _simulate_ahead(cfg, model, data)

@@ -1,11 +1,13 @@
 """Where bodies come from: splits never share slices or bodies."""
 
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from ctmar.anatomy import sources
 from ctmar.anatomy.body import Anatomy
@@ -145,10 +147,11 @@ def test_bad_procedural_arguments_are_refused(arguments, message):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_configuration_builds_its_source(path):
-    options = yaml.safe_load(path.read_text())
-    module, kind = options.pop("_target_").rsplit(".", 1)
-    source = getattr(import_module(module), kind)(**options)
-    assert source.name == path.stem
+    with initialize_config_dir(str(CONFIGS.parent), version_base="1.3"):
+        options = compose("train", overrides=[f"anatomy={path.stem}"]).anatomy
+    for key in OmegaConf.missing_keys(options):
+        OmegaConf.update(options, key.removeprefix("anatomy."), "somewhere")
+    assert instantiate(options).name == path.stem
 
 
 def test_the_thorax_splits_leave_out_the_clips():

@@ -1,7 +1,8 @@
 """Broken DICOM by the thousand: ``python -m tests.clinical.fuzz [COUNT] [FIRST_SEED]``.
 
 Each seed breaks one file of a small series or enhanced file, in its bytes or its elements, and corrects
-it. It must end in a whole output, or in one line and no output; never in another exception. The input stays.
+it. It must end in a whole output, or in one line and no output; never in another exception, and the input
+stays.
 """
 
 import io

@@ -5,6 +5,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -12,11 +13,13 @@ from omegaconf import OmegaConf
 from ctmar.models.base import Completion
 from ctmar.physics import Scanner
 from ctmar.physics.own_geometry import make_gantry
-from ctmar.runs.build import build_loggers, build_model, make, plain
+from ctmar.runs.build import build_loggers, build_model, build_simulator, make, plain
 from ctmar.runs.cli import one_line
+from ctmar.sample import collate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("data", "anatomy", "geometry", "projector", "scanner", "model", "trainer", "callbacks", "logger")
+LAYOUTS = ("verse", "ctspine1k", "totalsegmentator", "csi2014", "covid19")
 FILES = ["anatomy.ct=ct.nii", "anatomy.labels=labels.nii"]
 
 
@@ -27,7 +30,8 @@ def options(group: str) -> list[str]:
 
 
 def composed(*overrides: str):  # type: ignore[no-untyped-def]
-    needed = FILES if "anatomy=files" in overrides else []
+    chosen = {override.removeprefix("anatomy=") for override in overrides}
+    needed = FILES if "files" in chosen else ["anatomy.root=."] if chosen & set(LAYOUTS) else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", overrides=[*overrides, *needed, "paths.output_dir=out"])
 
@@ -126,6 +130,18 @@ def test_the_defaults_are_the_promised_ones() -> None:
     expected = {"model": "unet", "data": "realistic", "anatomy": "procedural", "scanner": "standard"}
     expected |= {"geometry": "small", "trainer": "cpu", "logger": "csv"}
     assert {name: choices[name] for name in expected} == expected
+
+
+def test_methods_take_the_millimetres_of_shrunken_patients(tiny) -> None:  # type: ignore[no-untyped-def]
+    cfg = tiny("model=tv", "scanner=syndeeplesion", job="evaluate")
+    simulator, model = build_simulator(cfg, 1), build_model(cfg)
+    sample = collate([simulator.case("test", 0)])
+    nmar, fill = model.start, sample.fills["nmar"]
+    # In the configured grid's millimetres everything looks 2.6 times too thin: air.
+    assert (nmar.complete(sample) - fill).abs().max() > 0.1
+    model.use_geometry(simulator.ray)
+    assert torch.equal(nmar.complete(sample), fill)
+    assert (model.ray.grid, model.ray.beam) == (simulator.ray.grid, simulator.ray.beam)
 
 
 def test_search_preset_composes_or_names_its_extra() -> None:

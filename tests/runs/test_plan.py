@@ -8,6 +8,7 @@ import pytest
 
 from ctmar.anatomy import build_spine
 from ctmar.anatomy.labels import LEVEL_TO_ID
+from ctmar.errors import CtmarError
 from ctmar.implants import Plan
 from ctmar.runs.cli import main
 
@@ -112,3 +113,14 @@ def test_a_plan_for_another_patient_is_refused(
     (tmp_path / "bad.yaml").write_text("!!python/object/apply:os.system ['echo']\n")
     assert plan(monkeypatch, patient, tmp_path / "a", f"plan={tmp_path}/bad.yaml") == 2
     assert "a plan must be a readable YAML file" in capfd.readouterr().err
+
+
+def test_a_pelvis_that_is_not_there_is_one_line() -> None:
+    from ctmar.runs.plan import _anchors
+
+    spine = build_spine(0, ("L2", "L3"), (2.0, 2.0, 3.0))
+    assert _anchors(spine, None) == ()
+    with pytest.raises(CtmarError, match="S2AI screws need sacrum and hip bones in the labels"):
+        _anchors(spine, "S2AI")
+    with pytest.raises(CtmarError, match="pelvis must be null or one of S1, S2AI, iliac, got 'S2'"):
+        _anchors(spine, "S2")
