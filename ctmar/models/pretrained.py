@@ -26,6 +26,7 @@ from ctmar.models.completion import NetworkCompletion, UNetCompletion
 from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
 from ctmar.models.symmetry import MOVES, predictions
+from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -82,6 +83,16 @@ class PretrainedCompletion(Completion):
                 f"pretrained weights were told of {_told(self.beam)}, got samples of {_told(beam)}:"
                 " give load() the samples' beam"
             )
+
+    def use_geometry(self, ray: RayTransform) -> None:
+        """Takes the beam of the samples."""
+        assert isinstance(ray.beam, ParallelBeam)
+        told, self.beam = self.beam, ray.beam
+        try:
+            self.check_beam(ray.beam)
+        except CtmarError:
+            self.beam = told
+            raise
 
     def predict_trace(self, sample: MARSample) -> Tensor:
         """The network's completion ``(batch, slice, angle, detector)``, at the sample's views and bins."""

@@ -8,13 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from ctmar.errors import CtmarError
-from ctmar.geometry import ParallelBeam
+from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models import pretrained
 from ctmar.models.augment import move_back, move_sample
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
 from ctmar.models.pretrained import PretrainedCompletion, available, load, read, save
 from ctmar.models.symmetry import MOVES, covered, spread_factor
+from ctmar.operators import RayTransform
 
 BEAM = ParallelBeam(48, 65, 1.0)
 TINY = {"channels": [8, 16], "wrap_views": 8}
@@ -105,6 +106,17 @@ def test_samples_of_a_beam_it_was_not_told_of_are_refused(make_sample, file) -> 
         load(file).check_beam(ParallelBeam(48, 65, 2.0))
     with pytest.raises(CtmarError, match="need uniform views over π and a centred detector"):
         load(file, ParallelBeam(48, 65, 1.0, det_offset_mm=0.25))
+
+
+def test_it_takes_the_samples_geometry_and_refuses_one_that_does_not_wrap(make_sample, file) -> None:
+    model, fine = load(file), ParallelBeam(96, 131, 0.5)
+    grid = ImageGrid((32, 32), 1.0)
+    model.use_geometry(RayTransform(grid, fine, "torch"))
+    sample = make_sample(views=96, bins=131)
+    assert torch.equal(model.complete(sample), load(file, fine).complete(sample))
+    with pytest.raises(CtmarError, match="need uniform views over π"):
+        model.use_geometry(RayTransform(grid, ParallelBeam(48, 65, 1.0, det_offset_mm=0.25), "torch"))
+    assert model.beam == fine
 
 
 def test_a_file_that_is_none_is_refused_and_nothing_is_unpickled(tmp_path, file) -> None:
