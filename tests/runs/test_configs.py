@@ -19,6 +19,7 @@ from ctmar.sample import collate
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("data", "anatomy", "geometry", "projector", "scanner", "model", "trainer", "callbacks", "logger")
+LAYOUTS = ("verse", "ctspine1k", "totalsegmentator", "csi2014", "covid19")
 FILES = ["anatomy.ct=ct.nii", "anatomy.labels=labels.nii"]
 
 
@@ -29,7 +30,8 @@ def options(group: str) -> list[str]:
 
 
 def composed(*overrides: str):  # type: ignore[no-untyped-def]
-    needed = FILES if "anatomy=files" in overrides else []
+    chosen = {override.removeprefix("anatomy=") for override in overrides}
+    needed = FILES if "files" in chosen else ["anatomy.root=."] if chosen & set(LAYOUTS) else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose("train", overrides=[*overrides, *needed, "paths.output_dir=out"])
 
