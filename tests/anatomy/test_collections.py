@@ -151,7 +151,7 @@ def test_totalsegmentator_is_run_once_for_a_ct(tmp_path: Path, monkeypatch: pyte
     assert set(np.unique(anatomy.labels)) == {0, 27, 28}
     labels_of(tmp_path / "scan/ct.nii.gz", "totalsegmentator", tmp_path / "made")
     assert [p.name for p in (tmp_path / "made").iterdir()] == ["scan-ct.nii.gz"]
-    (line,) = calls.read_text().splitlines()
+    (line,) = calls.read_text(encoding="utf-8").splitlines()
     assert line.startswith(f"-i {tmp_path}/scan/ct.nii.gz -o ") and line.endswith(" --ml")
 
 
@@ -170,7 +170,7 @@ def test_a_segmentation_that_fails_is_one_line(tmp_path: Path, monkeypatch: pyte
 def test_an_empty_root_names_layout_and_terms(layout: str, tmp_path: Path) -> None:
     with pytest.raises(CtmarError, match="must lie under anatomy.root as .* got none in"):
         Collection(layout, tmp_path / "nowhere").pick("train", 0)
-    config = yaml.safe_load((CONFIGS / f"{layout}.yaml").read_text())
+    config = yaml.safe_load((CONFIGS / f"{layout}.yaml").read_text(encoding="utf-8"))
     assert config.pop("_target_") == "ctmar.anatomy.collections.Collection"
     config.pop("root")
     Collection(root=tmp_path, **config)
@@ -267,7 +267,7 @@ def test_an_archive_is_fetched_once_checked_and_unpacked(server: str, tmp_path: 
     for _ in range(2):
         fetch(f"{server}/set.zip", checksum(), tmp_path)
     assert Server.asked == [None]
-    assert (tmp_path / "deep/case2.mhd").read_text().startswith("deep/case2.mhd")
+    assert (tmp_path / "deep/case2.mhd").read_text(encoding="utf-8").startswith("deep/case2.mhd")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".unpacked", "case1.mhd", "deep"]
 
 

@@ -155,7 +155,7 @@ def test_every_configuration_builds_its_source(path):
 
 
 def test_the_thorax_splits_leave_out_the_clips():
-    options = yaml.safe_load((CONFIGS / "thorax.yaml").read_text())["splits"]
+    options = yaml.safe_load((CONFIGS / "thorax.yaml").read_text(encoding="utf-8"))["splits"]
     used = {z for low, high in options.values() for z in range(low, high + 1)}
     assert not used & set(range(26, 34)) and max(used) == 65
 
@@ -163,7 +163,7 @@ def test_the_thorax_splits_leave_out_the_clips():
 @pytest.mark.slow
 def test_real_volumes_give_slices_with_bone(data_dir):
     for name, split in (("thorax", "test"), ("abdomen", "test"), ("thorax", "train")):
-        options = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        options = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
         options.pop("_target_")
         for key in ("ct", "labels"):
             options[key] = options[key].replace("${paths.data_dir}", str(data_dir))

@@ -80,7 +80,7 @@ def test_the_derived_series_keeps_whose_it_is_and_says_what_it_is(volume: np.nda
         assert b.ContributingEquipmentSequence[-1].ManufacturerModelName == "ctmar"
     same = [np.array_equal(a.pixel_array, b.pixel_array) for a, b in zip(old, new, strict=True)]
     assert same == [True, False, False, True]
-    everything = " ".join(said) + (tmp_path / "out" / "report.html").read_text()
+    everything = " ".join(said) + (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Secret" not in everything and "SECRET" not in everything
 
 
@@ -188,7 +188,7 @@ def test_every_encoding_gives_the_same_correction(volume: np.ndarray, tmp_path: 
 def test_other_objects_of_a_folder_are_left_out_and_counted(volume: np.ndarray, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_series(folder, volume)
-    (folder / "readme.txt").write_text("not DICOM")
+    (folder / "readme.txt").write_text("not DICOM", encoding="utf-8")
     capture, localizer, copy = (ct_slice(volume[0], n) for n in (7, 8, 1))
     capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
     localizer.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
@@ -265,7 +265,7 @@ def test_a_reformat_is_refused(volume: np.ndarray, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_scan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "note.txt").write_text("nothing")
+    (tmp_path / "in" / "note.txt").write_text("nothing", encoding="utf-8")
     assert "must hold a CT series, got 1 no DICOM" in refused(tmp_path / "in", tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ from ctmar.errors import CtmarError
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), whole(tmp_path / "out", True) as work:
-        (work / "half").write_text("half")
+        (work / "half").write_text("half", encoding="utf-8")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 
@@ -23,11 +23,13 @@ def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_is_replaced_keeps_files_of_other_names(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "notes").mkdir(parents=True)
-    (out / "notes" / "mine.txt").write_text("mine")
-    (out / "ct.dcm").write_text("old")
+    (out / "notes" / "mine.txt").write_text("mine", encoding="utf-8")
+    (out / "ct.dcm").write_text("old", encoding="utf-8")
     with whole(out, True) as work:
-        (work / "ct.dcm").write_text("new")
-    assert (out / "notes" / "mine.txt").read_text() == "mine" and (out / "ct.dcm").read_text() == "new"
+        (work / "ct.dcm").write_text("new", encoding="utf-8")
+    assert (out / "notes" / "mine.txt").read_text(encoding="utf-8") == "mine" and (out / "ct.dcm").read_text(
+        encoding="utf-8"
+    ) == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -41,9 +43,9 @@ def test_what_a_killed_run_left_is_removed_and_what_it_set_aside_comes_back(tmp_
     running = tmp_path / f".out.ctmar-{os.getpid()}-0b"
     for folder in (left, aside, running):
         folder.mkdir()
-        (folder / "file").write_text(folder.name)
+        (folder / "file").write_text(folder.name, encoding="utf-8")
     with pytest.raises(RuntimeError), whole(tmp_path / "out", True):
-        assert (tmp_path / "out" / "file").read_text() == aside.name
+        assert (tmp_path / "out" / "file").read_text(encoding="utf-8") == aside.name
         raise RuntimeError
     assert sorted(path.name for path in tmp_path.iterdir()) == [running.name, "out"]
 
@@ -59,13 +61,13 @@ def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     check_output(tmp_path / "out", tmp_path / "in", is_folder=True, overwrite=False)
     with whole(tmp_path / "out", True) as work:
-        (work / "a").write_text("a")
+        (work / "a").write_text("a", encoding="utf-8")
     assert (tmp_path / "out" / "a").is_file()
 
 
 def test_a_folder_that_is_not_empty_needs_overwrite(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a").write_text("a")
+    (tmp_path / "out" / "a").write_text("a", encoding="utf-8")
     with pytest.raises(CtmarError, match="not empty"):
         check_output(tmp_path / "out", tmp_path / "in", is_folder=True, overwrite=False)
     check_output(tmp_path / "out", tmp_path / "in", is_folder=True, overwrite=True)

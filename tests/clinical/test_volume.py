@@ -103,7 +103,7 @@ def cut(image: sitk.Image, path: Path) -> None:
 
 
 def text(image: sitk.Image, path: Path) -> None:
-    path.write_text("no volume")
+    path.write_text("no volume", encoding="utf-8")
 
 
 def shifted(image: sitk.Image, path: Path) -> None:
@@ -144,7 +144,7 @@ def test_outputs_that_cannot_be_are_refused(
     source: str, output: str, message: str, with_rods: Scan, tmp_path: Path
 ) -> None:
     sitk.WriteImage(image_of(with_rods), str(tmp_path / "in.nii"))
-    (tmp_path / "there.nii").write_text("mine")
+    (tmp_path / "there.nii").write_text("mine", encoding="utf-8")
     with pytest.raises(CtmarError, match=message):
         run(tmp_path / source, tmp_path / output)
-    assert (tmp_path / "there.nii").read_text() == "mine"
+    assert (tmp_path / "there.nii").read_text(encoding="utf-8") == "mine"

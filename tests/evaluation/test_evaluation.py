@@ -65,7 +65,7 @@ def run(tmp_path, samples, methods=METHODS, **options):
 
 def test_summary_has_the_promised_schema(tmp_path):
     summary = run(tmp_path, [make_sample(0), make_sample(1)])
-    stored = json.loads((tmp_path / "summary.json").read_text())
+    stored = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert stored == summary
     assert stored["schema"] == 1 and stored["num_cases"] == 2
     assert stored["off_trace_max_abs_change"] == 0.0
@@ -166,7 +166,7 @@ def test_nothing_to_measure_and_infinity_are_null_in_valid_json(tmp_path):
     def refuse(token):
         raise AssertionError(f"{token} is not JSON")
 
-    text = (tmp_path / "summary.json").read_text()
+    text = (tmp_path / "summary.json").read_text(encoding="utf-8")
     metrics = json.loads(text, parse_constant=refuse)["methods"]["li"]
     assert metrics["rmse_hu_near"] == {"mean": None, "std": None, "median": None, "n": 0}
     assert metrics["psnr_indudonet"] == {"mean": None, "std": None, "median": None, "n": 1}  # equal images

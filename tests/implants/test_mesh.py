@@ -130,7 +130,7 @@ def test_broken_meshes_are_one_line(tmp_path, name):
 def test_what_is_no_mesh_is_refused(tmp_path):
     with pytest.raises(CtmarError, match="which does not exist"):
         Mesh(str(tmp_path / "none.stl"))
-    (tmp_path / "text.stl").write_text("hello")
+    (tmp_path / "text.stl").write_text("hello", encoding="utf-8")
     with pytest.raises(CtmarError, match="a mesh must"):
         Mesh(str(tmp_path / "text.stl"))
     (tmp_path / "model.pkl").write_bytes(b"x")

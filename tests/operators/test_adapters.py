@@ -32,7 +32,7 @@ def write_package(folder: Path, patch: pytest.MonkeyPatch, files: dict[str, str]
     """Puts a package torch_radon of these files first on the path, and forgets it afterwards."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     patch.syspath_prepend(str(folder))
     for name in [name for name in sys.modules if name.split(".")[0] in ("torch_radon", "torch_radon_cuda")]:
         patch.delitem(sys.modules, name)
@@ -230,7 +230,9 @@ def test_an_absent_astra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.usefixtures("forget_astra")
 def test_an_astra_without_its_cuda_runtime_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "astra.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    (tmp_path / "astra.py").write_text(
+        "raise ImportError('libcudart.so.12: cannot open shared object file')", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(CtmarError, match=r"needs the CUDA runtime even without a GPU \(libcudart.so.12"):
         RayTransform(GRID, BEAM, "astra")

@@ -105,7 +105,7 @@ def test_importing_the_operators_imports_no_optional_library() -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_backend_has_a_config(name: str) -> None:
-    assert (CONFIGS / f"{name}.yaml").read_text() == f"backend: {name}\nfilter: ram-lak\n"
+    assert (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8") == f"backend: {name}\nfilter: ram-lak\n"
     assert len(list(CONFIGS.glob("*.yaml"))) == len(BACKENDS)
 
 

@@ -206,7 +206,7 @@ print("compiled")
 def test_kernels_compile_for_a_gpu_that_need_not_be_there(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="triton is not installed")
     script = tmp_path / "compile_kernels.py"
-    script.write_text(COMPILE)
+    script.write_text(COMPILE, encoding="utf-8")
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, script]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)

@@ -56,7 +56,7 @@ def complete(sample, ray):
 def test_methods_of_every_kind_on_the_same_frozen_cases(small, tiny, tmp_path, capsys) -> None:
     run(small("freeze=true"))
     assert "cases frozen in" in capsys.readouterr().out
-    frozen = json.loads((tmp_path / "spine-v1.json").read_text())
+    frozen = json.loads((tmp_path / "spine-v1.json").read_text(encoding="utf-8"))
     assert {part: len(cases) for part, cases in frozen.items()} == {
         "procedural_screws": 2,
         "procedural_random": 2,

@@ -183,7 +183,7 @@ def test_loggers_side_by_side_and_wandb_offline(tmp_path: Path, cache: Path) -> 
     (run,) = (tmp_path / "outputs/train/runs").iterdir()
     assert list(run.glob("wandb/offline-run-*/*.wandb"))
     assert list(run.glob("tensorboard/**/events.out*"))
-    lines = (run / "csv" / "metrics.csv").read_text().splitlines()
+    lines = (run / "csv" / "metrics.csv").read_text(encoding="utf-8").splitlines()
     assert "test/model/rmse_hu_near" in lines[0]
 
 

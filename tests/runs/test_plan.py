@@ -110,7 +110,7 @@ def test_a_plan_for_another_patient_is_refused(
     )
     assert plan(monkeypatch, patient, tmp_path / "a", f"plan={tmp_path}/far.yaml") == 2
     assert "a plan must lie in the CT" in capfd.readouterr().err
-    (tmp_path / "bad.yaml").write_text("!!python/object/apply:os.system ['echo']\n")
+    (tmp_path / "bad.yaml").write_text("!!python/object/apply:os.system ['echo']\n", encoding="utf-8")
     assert plan(monkeypatch, patient, tmp_path / "a", f"plan={tmp_path}/bad.yaml") == 2
     assert "a plan must be a readable YAML file" in capfd.readouterr().err
 

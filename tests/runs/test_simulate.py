@@ -66,7 +66,10 @@ def test_a_set_killed_at_any_moment_resumes_to_the_same_bytes(tmp_path: Path) ->
     (killed / "train" / ".00003.h5.77.part").write_bytes(b"half")
     assert simulate(tmp_path, "killed", "num_cases=8").returncode == 0
     assert files(killed) == whole
-    lines = [json.loads(line) for line in (tmp_path / "whole/train/cases.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (tmp_path / "whole/train/cases.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [line["case_id"] for line in lines] == [f"train-{n:05d}" for n in range(8)]
     assert all(line["parameters"]["plan"]["screws"] and line["seed"][2] == n for n, line in enumerate(lines))
 
@@ -118,7 +121,7 @@ def test_training_reads_a_set_of_its_recipe_and_no_other(
     for change, named in (("seed=1", "seed"), ("scanner=ideal", "scanner"), ("data=random", "generator")):
         with pytest.raises(CtmarError, match=f"was made by another: {named} differ"):
             build_data(tiny("data.fills=[li]", f"data.cache={folder}", "model.slices=1", change), 1)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "older"}))
     data = build_data(cfg, 1)
     assert data.sets["train"][0].case_id == "train-00000"
@@ -127,7 +130,7 @@ def test_training_reads_a_set_of_its_recipe_and_no_other(
         build_data(cfg, 1).prepare("val")
     with pytest.raises(CtmarError, match="was made by other code"):
         run(sets(tiny, folder, "num_cases=2", "model.slices=1"))
-    (folder / "manifest.json").write_text("{}")
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(CtmarError, match="must be the manifest of a data set, schema 2"):
         build_data(cfg, 1)
 
