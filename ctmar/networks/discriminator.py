@@ -15,7 +15,24 @@ DISCRIMINATOR_NORMS = ("spectral", *NORMS)
 sinogram alone (Miyato 2018); ``instance`` would remove it; ``batch`` sees true and generated apart."""
 
 
-class ConditionalPatchDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """``D(x, y)``: judges a sinogram ``y`` given the generator's input ``x``, patch by patch."""
+
+    def forward(self, condition: Tensor, candidate: Tensor) -> Tensor:
+        """Logits ``(batch, 1, patch rows, patch columns)``; positive for "true".
+
+        Args:
+            condition: ``(batch, condition_channels, angle, detector)``.
+            candidate: ``(batch, candidate_channels, angle, detector)``.
+        """
+        return self.features(condition, candidate)[-1]
+
+    def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
+        """What each layer makes of the pair; the logits are the last."""
+        raise NotImplementedError
+
+
+class ConditionalPatchDiscriminator(Discriminator):
     """``D(x, y)`` of eq. 4: one logit for each patch of a sinogram, given the generator's inputs.
 
     MONAI's ``PatchDiscriminator``, whose last output is the logits.
@@ -59,22 +76,13 @@ class ConditionalPatchDiscriminator(nn.Module):
                     spectral_norm(module)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, condition: Tensor, candidate: Tensor) -> Tensor:
-        """Logits ``(batch, 1, patch rows, patch columns)``; positive for "true".
-
-        Args:
-            condition: ``(batch, condition_channels, angle, detector)``.
-            candidate: ``(batch, candidate_channels, angle, detector)``.
-        """
-        return self.features(condition, candidate)[-1]
-
     def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
         """What each layer makes of the pair; the logits are the last."""
         pair = torch.cat([condition, candidate], dim=1).contiguous(memory_format=torch.channels_last)
         return list(self.net(pair))
 
 
-class EncoderDiscriminator(nn.Module):
+class EncoderDiscriminator(Discriminator):
     """``D(x, y)`` whose trunk is built as the encoder of a :class:`~ctmar.networks.unet.SinogramUNet`.
 
     So that it can start from a fitted generator (:meth:`take_trunk`): the first convolutions then take
@@ -99,15 +107,6 @@ class EncoderDiscriminator(nn.Module):
         self.levels = nn.ModuleList(encoder[:levels])
         self.logit = nn.Conv2d(whole.channels[levels - 1], 1, kernel_size=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, condition: Tensor, candidate: Tensor) -> Tensor:
-        """Logits ``(batch, 1, patch rows, patch columns)``; positive for "true".
-
-        Args:
-            condition: ``(batch, condition_channels, angle, detector)``.
-            candidate: ``(batch, candidate_channels, angle, detector)``.
-        """
-        return self.features(condition, candidate)[-1]
 
     def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
         """What each level makes of the pair; the logits are the last."""
