@@ -199,6 +199,7 @@ def test_wandb_is_not_imported_to_be_ended(monkeypatch):
     assert "wandb" not in sys.modules
 
 
+@pytest.mark.slow
 def test_wandb_gets_images_against_the_epoch(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb", reason="the wandb logger is optional")
     from pytorch_lightning.loggers import WandbLogger

@@ -73,6 +73,7 @@ def test_a_folder_that_is_not_empty_needs_overwrite(tmp_path: Path) -> None:
     check_output(tmp_path / "out", tmp_path / "in", is_folder=True, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_terminated_run_cleans_up(tmp_path: Path) -> None:
     code = (
         "import time, sys; from pathlib import Path; from ctmar.clinical.output import whole\n"

@@ -231,6 +231,7 @@ def test_fingerprint_tells_settings_and_files_apart(tmp_path: Path) -> None:
     assert input_digest(tmp_path) != before
 
 
+@pytest.mark.slow
 def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Path) -> None:
     counts = {"train": 3, "val": 1, "test": 2}
     module = MARDataModule(

@@ -84,6 +84,7 @@ def test_a_screw_stands_with_its_tip_where_the_plan_wants_it(tmp_path):
     assert (mesh.signed_distance(on_axis)[:3] < 0).all() and mesh.signed_distance(on_axis)[3] > 0
 
 
+@pytest.mark.slow
 def test_a_screw_and_its_stl_twin_give_the_same_sinogram(tmp_path):
     screw = ScrewShaft((10.0, 30.0, 20.0), (0.6, -0.7, 0.15), 30.0, 6.0)
     write_stl(tmp_path / "twin.stl", triangles(screw, 0.15))

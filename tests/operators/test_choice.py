@@ -118,6 +118,7 @@ def test_pickles_small_and_projects_the_same(name: str) -> None:
     assert torch.equal(project(pickle.loads(data), x), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
 def test_a_child_process_projects_the_same(start: str) -> None:

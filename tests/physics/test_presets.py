@@ -86,6 +86,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 def test_every_switch_is_in_the_config_makes_a_scanner_and_decides_the_case() -> None:
     base = preset("standard")
     assert set(base) - {"_target_"} == set(CHANGES) == set(inspect.signature(Scanner).parameters)

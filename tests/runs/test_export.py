@@ -16,6 +16,7 @@ def summary_of(folder: Path) -> dict:
     return json.loads((folder / "evaluation" / "summary.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     train(tiny("seed=3", "trainer.max_epochs=1"))
     best, file = tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "out" / "mine.safetensors"

@@ -63,6 +63,7 @@ def test_a_plan_is_written_and_replayed_bit_for_bit(
     assert (tmp_path / "a/picture.png").stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_a_seed_samples_a_construct(
     monkeypatch: pytest.MonkeyPatch, patient: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def sets(tiny, folder: Path, *overrides: str):  # type: ignore[no-untyped-def]
     return tiny(*BASE, f"folder={folder}", *overrides, job="simulate")
 
 
+@pytest.mark.slow
 def test_parts_make_the_set_that_one_job_makes(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(sets(tiny, tmp_path / "one", "num_cases={train: 4, val: 1}"))
     whole = files(tmp_path / "one")

@@ -24,7 +24,6 @@ VARIANTS = [
     ["model=unet"],
     ["model=cgan"],
     ["model=li"],
-    ["model=li", "geometry/acquisition=helical", *coarse("geometry.acquisition.fan")],
     *(
         pytest.param(overrides, marks=pytest.mark.slow)
         for overrides in (
@@ -40,6 +39,7 @@ VARIANTS = [
             ["logger=tensorboard"],
             ["logger=none", "callbacks=none"],
             ["geometry/acquisition=clinical", *coarse("geometry.acquisition")],
+            ["model=li", "geometry/acquisition=helical", *coarse("geometry.acquisition.fan")],
         )
     ),
 ]
@@ -119,6 +119,7 @@ def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # typ
     assert summary_of(tmp_path / "one")["num_cases"] == 1
 
 
+@pytest.mark.slow
 def test_evaluate_takes_another_acquisition_than_the_runs_own(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     fan = ["geometry/acquisition=clinical", *coarse("geometry.acquisition")]
     few = ["data.num_cases={train:2,val:1,test:1}", UNDRAWN]
