@@ -301,7 +301,7 @@ def test_a_wrong_checksum_leaves_nothing(server: str, tmp_path: Path) -> None:
         fetch(f"{server}/set.exe", "0" * 64, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "deep/../../outside.txt"])
+@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "deep/../../outside.txt"])
 def test_members_that_would_land_outside_are_refused(name: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
