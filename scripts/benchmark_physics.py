@@ -25,6 +25,7 @@ from independent_physics import WATER, Disk, chord, direct_sum, independent_imag
 from numpy.typing import NDArray
 
 from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
@@ -367,11 +368,8 @@ def main() -> int:
                 f"{row.group:14}{row.name:48}{row.value:12.5g} {row.unit:3} {bounds:20} {verdict}", flush=True
             )
     if options.json:
-        partial = options.json.with_suffix(".part")
-        partial.write_text(
-            json.dumps([asdict(row) | {"passed": row.passed} for row in rows], indent=1), encoding="utf-8"
-        )
-        os.replace(partial, options.json)
+        said = [asdict(row) | {"passed": row.passed} for row in rows]
+        write_text(options.json, json.dumps(said, indent=1))
     return int(not all(row.passed for row in rows))
 
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 
@@ -231,13 +232,6 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
     page.savefig(path, dpi=90)
 
 
-def write(path: Path, text: str) -> None:
-    """Writes whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def main() -> None:
     """Times, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -269,9 +263,9 @@ def main() -> None:
                 for row in new:
                     print(LINE.format(**row), flush=True)
                 if options.json:  # at once: the next batch may take minutes
-                    write(options.json, json.dumps(sorted(rows, key=place), indent=1))
+                    write_text(options.json, json.dumps(sorted(rows, key=place), indent=1))
     if options.table:
-        write(options.table, table(rows))
+        write_text(options.table, table(rows))
     if options.figure:
         figure(rows, options.figure)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ctmar.data.encoding import DTYPES, Arrays, decode, digest, encode
 from ctmar.errors import CtmarError
+from ctmar.files import whole
 from ctmar.sample import MARSample
 
 COMPRESSION: dict[str, Any] = {
@@ -154,14 +155,6 @@ class CaseStore:
         return self.folder / split / f"shard-{shard:05d}.h5"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def _name(index: int) -> str:
     return f"{index:05d}"
 
@@ -198,13 +191,8 @@ def _add(file: h5py.File, name: str, arrays: Arrays) -> None:
 
 def _write(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Writes a file aside, gets it to the disk and gives it its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with whole(path) as partial:
         with h5py.File(partial, "w", locking=False) as file:
             fill(file)
         with partial.open("rb") as done:
             os.fsync(done.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

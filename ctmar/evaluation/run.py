@@ -15,8 +15,9 @@ from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import CLEAN, CaseResult, ImageMethod, Method, evaluate_case
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.evaluation.others import ImageFolder
+from ctmar.files import write_text
 from ctmar.operators import RayTransform
-from ctmar.report.canvas import file_stem, write_text
+from ctmar.report.canvas import file_stem
 from ctmar.report.page import run_page
 from ctmar.report.summary import as_csv, summarise
 from ctmar.sample import MARSample

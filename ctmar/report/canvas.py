@@ -3,7 +3,6 @@
 Figures are matplotlib objects without pyplot, so that they need no display and leave no state.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 from ctmar.errors import CtmarError
+from ctmar.files import whole
 
 METAL_COLOR = (1.0, 0.82, 0.2)
 """Metal is drawn flat, from its mask: what a reconstruction holds there says nothing."""
@@ -103,10 +103,8 @@ def paint_mask(ax: Axes, mask: NDArray[np.bool_], aspect: Literal["equal", "auto
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG whole or not at all, making its folder if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, format="png", facecolor=figure.get_facecolor())
-    os.replace(partial, path)
+    with whole(path) as partial:
+        figure.savefig(partial, format="png", facecolor=figure.get_facecolor())
 
 
 def file_stem(case_id: str) -> str:
@@ -119,11 +117,3 @@ def figure_rgb(figure: Figure) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -28,8 +28,8 @@ def compare(folders: Sequence[Path], out: Path, method: str, metrics: Sequence[s
     Raises:
         CtmarError: Where there is no run, or a run lacks the method or a metric.
     """
+    from ctmar.files import write_text
     from ctmar.report.across import across_page, across_text, find_runs, ordered
-    from ctmar.report.canvas import write_text
 
     runs = ordered(find_runs(folders))
     for run in runs:

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 import ctmar
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.models.completion import NetworkCompletion
 from ctmar.models.pretrained import save
-from ctmar.report.canvas import write_text
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import make
 from ctmar.runs.evaluate import load_checkpoint

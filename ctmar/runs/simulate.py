@@ -11,8 +11,9 @@ import ctmar
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.data.fingerprint import code_digest
 from ctmar.data.simulate import SPLITS, Simulator
-from ctmar.data.store import CaseStore, write_text
+from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.runs.build import (
     MANIFEST,
     SCHEMA,

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, open_dict
 
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.operators import RayTransform
-from ctmar.report.canvas import write_text
 from ctmar.runs.build import build_simulator, case_store
 from ctmar.runs.cli import config_dir
 from ctmar.sample import MARSample, collate
