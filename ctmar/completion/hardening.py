@@ -38,11 +38,14 @@ def hardening_residual(measured: Tensor, fill: Tensor, metal_path_mm: Tensor, me
         The same shape, 0 off the trace and on traces of fewer than :data:`LEAST_BINS` bins; no gradient.
     """
     with torch.no_grad():
-        excess = torch.where(metal_trace, measured - fill, 0.0)
-        path = torch.where(metal_trace, metal_path_mm, 0.0)
-        residual = excess - _explained(path.flatten(2), excess.flatten(2)).view_as(excess)
-        fitted = metal_trace.sum((-2, -1), keepdim=True) >= LEAST_BINS
-        return torch.where(metal_trace & fitted, residual, 0.0)
+        rays = _Rays(metal_trace)
+        excess = (rays.of(measured) - rays.of(fill)).double()
+        path = rays.of(metal_path_mm).double()
+        left = [
+            e - _cubic(length, e, torch.ones_like(e)) if len(e) >= LEAST_BINS else torch.zeros_like(e)
+            for length, e in zip(rays.split(path), rays.split(excess), strict=True)
+        ]
+        return rays.back(torch.zeros_like(measured), left)
 
 
 def hardening_corrected(
@@ -80,44 +83,58 @@ def hardening_corrected(
     for name, value in (("photons_per_ray", photons_per_ray), ("fill_error", fill_error)):
         if not value > 0:
             raise CtmarError(f"{name} must be positive, got {value!r}")
-    shape = measured.shape
-    ray = (metal_trace, measured, fill, metal_path_mm)
-    trace, p, f, path = (x.reshape(-1, shape[-2] * shape[-1]) for x in ray)
-    trace = trace & (p != 0)  # an ideal scanner measures nothing behind metal, and says 0
-    excess = torch.where(trace, (p - f).double(), 0.0)
-    counts = photons_per_ray * torch.exp(-torch.where(trace, p, 0.0).double())
+    rays = _Rays(metal_trace & (measured != 0))  # an ideal scanner measures nothing behind metal, and says 0
+    p, f, path = (rays.of(x).double() for x in (measured, fill, metal_path_mm))
+    counts = photons_per_ray * torch.exp(-p)
     noise = 1 / counts + (electronic_noise / counts) ** 2
-    weight = torch.where(trace, 1 / (noise + fill_error**2), 0.0)
-    rest = excess - _cubic(torch.where(trace, path, 0.0).double(), excess, weight)
+    slices = zip(rays.split(path), rays.split(p - f), rays.split(noise), strict=True)
+    left = [_shrunk_rest(length, excess, var, fill_error) for length, excess, var in slices]
+    completed = torch.where(metal_trace, fill, measured)
+    return completed + rays.back(torch.zeros_like(completed), left)
+
+
+def _shrunk_rest(path: Tensor, excess: Tensor, noise: Tensor, fill_error: float) -> Tensor:
+    """What a slice's rays are corrected by, from their variances ``noise``; all ``(ray,)``, float64."""
+    if len(path) < LEAST_BINS:
+        return torch.zeros_like(path)
+    weight = 1 / (noise + fill_error**2)
+    rest = excess - _cubic(path, excess, weight)
     # Weighted by their variance the squares of what is left should average 1.
-    surplus = (weight * rest.square()).sum(-1, keepdim=True) / trace.sum(-1, keepdim=True).clamp(min=1)
+    surplus = (weight * rest.square()).mean()
     misfit = (surplus - 1).clamp(min=0) * fill_error**2
-    share = fill_error**2 / (fill_error**2 + noise + misfit)
-    enough = trace.sum(-1, keepdim=True) >= LEAST_BINS
-    rest = torch.where(trace & enough, share * rest, 0.0).to(fill.dtype)
-    return torch.where(metal_trace, fill + rest.reshape(shape), measured)
+    return fill_error**2 / (fill_error**2 + noise + misfit) * rest
+
+
+class _Rays:
+    """The rays of a mask, slice after slice, out of sinograms and back: the fits take no others.
+
+    A trace is a tenth to a third of a sinogram, and the fits are in float64.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.place = mask.reshape(-1).nonzero()[:, 0]
+        self.counts: list[int] = mask.reshape(-1, mask.shape[-2] * mask.shape[-1]).sum(-1).tolist()
+
+    def of(self, sinogram: Tensor) -> Tensor:
+        """The rays of all slices, ``(ray,)``."""
+        return sinogram.reshape(-1)[self.place]
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """The rays of each slice."""
+        return values.split(self.counts)
+
+    def back(self, sinogram: Tensor, values: list[Tensor]) -> Tensor:
+        """The sinogram, contiguous, with each slice's values put into it."""
+        sinogram.view(-1)[self.place] = torch.cat(values).to(sinogram.dtype)
+        return sinogram
 
 
 def _cubic(path_mm: Tensor, excess: Tensor, weight: Tensor) -> Tensor:
-    """The weighted best fit of a polynomial without constant, at each ray; all ``(slice, ray)``, float64."""
-    length = path_mm / path_mm.amax(-1, keepdim=True).clamp(min=1e-6)
-    powers = torch.stack([length**power for power in range(1, ORDER + 1)], dim=-1)
-    weighted = powers * weight[..., None]
-    damping = 1e-6 * weight.sum(-1).clamp(min=1.0)[..., None, None]
-    gram = weighted.mT @ powers + damping * torch.eye(ORDER, dtype=powers.dtype, device=powers.device)
-    coefficients = torch.linalg.solve(gram, weighted.mT @ excess[..., None])
-    return (powers @ coefficients)[..., 0]
-
-
-def _explained(path_mm: Tensor, excess: Tensor) -> Tensor:
-    """The polynomial without constant fitted to each slice, at each ray; all are ``(batch, slice, ray)``.
-
-    Rays off the trace, 0 in both arguments, do not take part.
-    """
-    length = path_mm.double() / path_mm.amax(-1, keepdim=True).clamp(min=1e-6)
-    powers = torch.stack([length**power for power in range(1, ORDER + 1)], dim=-1)
+    """The weighted best fit of a polynomial without constant, at each ray; all ``(ray,)``, float64."""
+    length = path_mm / path_mm.amax().clamp(min=1e-6)
+    powers = torch.stack([length**power for power in range(1, ORDER + 1)])
+    weighted = powers * weight
     # Normal equations with a little damping: they exist where all lengths are equal, or all 0.
-    rays = (path_mm > 0).sum(-1).clamp(min=1)[..., None, None]
-    gram = powers.mT @ powers + 1e-6 * rays * torch.eye(ORDER, dtype=powers.dtype, device=powers.device)
-    coefficients = torch.linalg.solve(gram, powers.mT @ excess.double()[..., None])
-    return (powers @ coefficients)[..., 0].to(excess.dtype)
+    damping = 1e-6 * weight.sum().clamp(min=1.0)
+    gram = weighted @ powers.mT + damping * torch.eye(ORDER, dtype=powers.dtype, device=powers.device)
+    return torch.linalg.solve(gram, weighted @ excess) @ powers

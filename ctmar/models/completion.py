@@ -253,11 +253,13 @@ class NetworkCompletion(Completion):
         return (10 * image / mu_water[:, None, None, None]).square().mean()
 
     def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
-        """The slices and bins to train on, augmented; its image fields are not to be used."""
+        """The slices, bins and fills to train on, augmented; its image fields are not to be used."""
         # The networks see no other bins, and the loss is 0 there: inputs and loss take half the time.
         sample = self.select(sample)
-        sample = cut_bins(sample, self.window_of(sample))
         h = self.hparams
+        wanted = {h["fill"], *(name.removeprefix("fill_") for name in h["inputs"])}
+        sample = sample._replace(fills={name: fill for name, fill in sample.fills.items() if name in wanted})
+        sample = cut_bins(sample, self.window_of(sample))
         if not (h["augment_mirror"] or h["augment_rotate_views"]):
             return sample
         key = [h["augment_seed"], self.current_epoch, batch_idx, self.global_rank]
