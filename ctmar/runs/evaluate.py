@@ -96,14 +96,19 @@ def as_method(model: Completion) -> "Method | ImageMethod":
 
 
 class _Runs:
-    """A model that completes sinograms."""
+    """A model that completes sinograms; one of single slices answers a stack by its centre, which is scored."""
 
     def __init__(self, model: Completion) -> None:
         self.model = model
 
     def __call__(self, sample: MARSample) -> Tensor:
         with torch.inference_mode():
-            return self.model.complete(self._moved(sample)).cpu()
+            completed = self.model.complete(self._moved(sample)).cpu()
+        given = sample.measured
+        if self.model.slices != 1 or given.shape[1] == 1:
+            return completed
+        middle = given.shape[1] // 2
+        return torch.cat([given[:, :middle], completed.to(given), given[:, middle + 1 :]], dim=1)
 
     def _moved(self, sample: MARSample) -> MARSample:
         return _on(sample, next((p.device for p in self.model.parameters()), torch.device("cpu")))

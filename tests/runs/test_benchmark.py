@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from ctmar.errors import CtmarError
+from ctmar.models.classical import FillCompletion
 from ctmar.runs import test_set
 from ctmar.runs.benchmark import benchmark, find_models, run, run_name
 from ctmar.runs.cli import config_dir
+from ctmar.runs.evaluate import as_method
 from ctmar.runs.test_set import TestSet, control, same_case
 from ctmar.runs.train import train
 
@@ -189,3 +191,12 @@ def test_models_keep_their_order_and_runs_their_names(small) -> None:
     assert list(find_models(small("models=[nmar,uncorrected]"))) == ["nmar", "uncorrected"]
     assert run_name("outputs/train/runs/2026-01-01/checkpoints/best.ckpt") == "2026-01-01"
     assert run_name("weights.ckpt") == "weights"
+
+
+def test_a_model_of_single_slices_answers_a_stack_by_its_centre(make_sample) -> None:
+    sample = make_sample(slices=3)
+    flat, stack = FillCompletion("li"), FillCompletion("li")
+    flat.slices = 1
+    answer, wanted = as_method(flat)(sample), as_method(stack)(sample)
+    assert torch.equal(answer[:, 1], wanted[:, 1]) and not torch.equal(answer[:, 1], sample.measured[:, 1])
+    assert torch.equal(answer[:, ::2], sample.measured[:, ::2])
