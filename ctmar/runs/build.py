@@ -17,8 +17,8 @@ from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
-INPUT_KEYS, PLACES = ("ct", "labels", "root"), ("segment_dir", "url")
-"""Of an anatomy: what is known by its content, and what does not matter to it."""
+INPUT_KEYS, PLACES = ("ct", "labels", "root", "screw_meshes"), ("segment_dir", "url")
+"""Of anatomies and generators: what is known by its content, and what does not matter to a case."""
 MANIFEST, SCHEMA = "manifest.json", 2
 
 
@@ -51,7 +51,7 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         scanner=make(cfg.scanner),
         grid=make(cfg.geometry.grid),
         beam=make(cfg.geometry.beam),
-        seed=cfg.seed,
+        seed=data_seed(cfg),
         slices=slices,
         source=data.source,
         metal=data.metal,
@@ -63,20 +63,29 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
     )
 
 
+def data_seed(cfg: DictConfig) -> int:
+    """The seed of the simulated cases: the run's, where ``data.seed`` names no other."""
+    own = cfg.data.get("seed")
+    return int(cfg.seed if own is None else own)
+
+
 def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
     """Every setting that decides what a case holds, as plain types; input files by their digest."""
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
+    settings["seed"] = data_seed(cfg)
     settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
-    return settings | {"anatomy": _by_content(settings["anatomy"])}
+    return settings | {key: _by_content(settings[key]) for key in ("anatomy", "generator")}
 
 
-def _by_content(anatomy: dict[str, Any]) -> dict[str, Any]:
-    """An anatomy's settings with its input files by their digest, those of a mixture's sources included."""
+def _by_content(node: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an anatomy or generator and of its parts, with input files by their digest."""
     settings: dict[str, Any] = {}
-    for key, value in anatomy.items():
+    for key, value in node.items():
         if isinstance(value, dict):
             settings[key] = _by_content(value)
+        elif isinstance(value, list) and key in INPUT_KEYS:
+            settings[key] = [input_digest(path) or path for path in value]
         elif key not in PLACES:
             settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
     return settings

@@ -142,7 +142,8 @@ def _dataset(cfg: DictConfig, part: DictConfig, slices: int) -> CaseDataset:
     """The cases of one part under the run's geometry and scanner and the benchmark's seed."""
     own = copy.deepcopy(cfg)
     with open_dict(own):
-        own.anatomy, own.data.generator, own.seed = part.anatomy, part.data.generator, cfg.benchmark.seed
+        own.anatomy, own.data.generator = part.anatomy, part.data.generator
+        own.seed = own.data.seed = cfg.benchmark.seed
     simulator = build_simulator(own, slices)
     store = case_store(own, slices)
     return CaseDataset(simulator, cfg.benchmark.split, TRIES * part.cases, store, in_memory=store is None)

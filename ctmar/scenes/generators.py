@@ -12,7 +12,8 @@ from ctmar.anatomy.masks import body_mask
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants.canal import Canal, find_canal
-from ctmar.implants.construct import build, changes
+from ctmar.implants.construct import build, changes, with_meshes
+from ctmar.implants.mesh import shaft_diameter_mm
 from ctmar.implants.pedicles import Pedicle, find_pedicles
 from ctmar.implants.pelvis import Anchor, find_anchors
 from ctmar.implants.planner import sample_construct
@@ -72,6 +73,8 @@ class RealisticGenerator:
             cross-links, hooks, wires, cement, screws misplaced or into the pelvis, metal beside the spine
             (``ctmar.implants.surgery``).
         habits: How often each of these is done, by name; the surgery's own where None.
+        screw_meshes: STL files, in mm, in place of the parametric shafts; each screw takes the thickest
+            that is no thicker than it was planned (:func:`ctmar.implants.construct.with_meshes`).
     """
 
     def __init__(
@@ -86,8 +89,12 @@ class RealisticGenerator:
         entry_jitter_mm: float = 0.7,
         max_rotation_deg: float = 3.0,
         max_shift_mm: float = 5.0,
+        screw_meshes: Sequence[str] = (),
     ) -> None:
         self.levels = _pair("levels", levels)
+        self.screw_meshes = tuple(str(path) for path in screw_meshes or ())
+        for path in self.screw_meshes:
+            shaft_diameter_mm(path)  # what is wrong with a file is said at once
         if construct not in CONSTRUCTS:
             raise CtmarError(f"construct must be one of {', '.join(CONSTRUCTS)}, got {construct!r}")
         if habits is not None and construct == "plain":
@@ -121,6 +128,8 @@ class RealisticGenerator:
             else:
                 more = {"anatomy": anatomy, "anchors": _anchors(anatomy), **options}
                 plan = sample_surgery(pedicles, vertebrae, rng, habits=self.habits, **more)
+            if self.screw_meshes:
+                plan = with_meshes(plan, self.screw_meshes)
             parts = build(plan)
             center = _choose_slice(anatomy, parts, slices, rng)
             if center is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from ctmar.data.encoding import digest, encode
 from ctmar.errors import CtmarError
-from ctmar.runs.build import build_data, build_simulator
+from ctmar.runs.build import build_data, build_simulator, recipe
 from ctmar.runs.simulate import run
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +164,16 @@ def test_a_set_is_of_one_recipe_and_one_kind(tiny, tmp_path: Path) -> None:  # t
             run(sets(tiny, tmp_path / "set", "num_cases=1", "dtype=float16", change))
     with pytest.raises(CtmarError, match="dtype must be the folder's own, 'float16', got 'float32'"):
         run(sets(tiny, tmp_path / "set", "num_cases=1"))
+
+
+def test_cases_have_a_seed_of_their_own_where_one_is_named(tiny):  # type: ignore[no-untyped-def]
+    kept = [recipe(tiny(f"seed={seed}", "data.seed=7"), 1) for seed in (0, 1)]
+    assert kept[0] == kept[1] == recipe(tiny("seed=7"), 1)
+    assert recipe(tiny("seed=1"), 1) != kept[0]
+
+
+def test_screw_files_count_by_their_content_not_by_their_place(tiny, tmp_path):  # type: ignore[no-untyped-def]
+    for name, text in (("a", "solid one"), ("b", "solid one"), ("c", "solid two")):
+        (tmp_path / f"{name}.stl").write_text(text)
+    a, b, c = (recipe(tiny(f"data.generator.screw_meshes=[{tmp_path}/{n}.stl]"), 1) for n in "abc")
+    assert a == b != c

@@ -12,6 +12,9 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants import Plan, RandomPlan, build, build_random_metal
 from ctmar.implants.construct import changes
+from ctmar.implants.hardware import ScrewShaft
+from ctmar.implants.mesh import Mesh
+from ctmar.implants.surface import triangles, write_stl
 from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
 from ctmar.scenes.areas import metal_areas_mm2
 from ctmar.scenes.generators import _landmarks, metal_area_mm2
@@ -118,6 +121,26 @@ def test_a_rich_construct_is_a_plain_one_and_more(anatomy, slices):
     assert build(again) == scene.parts and changes(again) == scene.changes
     assert any("laminectomy" in change.name for change in scene.changes)
     assert RealisticGenerator().sample(anatomy, slices, np.random.default_rng(1)).changes == ()
+
+
+def test_shafts_can_come_from_stl_files(anatomy, slices, tmp_path):
+    for diameter in (4.0, 9.0):
+        own = ScrewShaft((0.0, 0.0, 0.0), (0.0, -1.0, 0.0), 40.0, diameter)
+        write_stl(tmp_path / f"{diameter}.stl", triangles(own, 0.5))
+    files = [str(tmp_path / f"{diameter}.stl") for diameter in (4.0, 9.0)]
+    scene = RealisticGenerator(screw_meshes=files).sample(anatomy, slices, np.random.default_rng(0))
+    plain = RealisticGenerator().sample(anatomy, slices, np.random.default_rng(0))
+    screws = scene.parameters["plan"]["screws"]
+    # No screw is planned as thick as 9 mm, so all take the thin file; the rest of the plan stays.
+    assert {screw["mesh"] for screw in screws} == {files[0]}
+    assert [s["entry_mm"] for s in screws] == [s["entry_mm"] for s in plain.parameters["plan"]["screws"]]
+    shafts = [part.shape for part in scene.parts if part.name.endswith("left screw")]
+    assert shafts and all(isinstance(shape, Mesh) for shape in shafts)
+
+
+def test_an_stl_file_that_is_not_there_is_said_at_once(tmp_path):
+    with pytest.raises(CtmarError, match=r"none\.stl, which does not exist"):
+        RealisticGenerator(screw_meshes=[str(tmp_path / "none.stl")])
 
 
 def test_random_metal_needs_a_body(anatomy):
