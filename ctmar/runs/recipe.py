@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="of all steps: geometry=small trainer.max_epochs=5 …")
     parser.add_argument("--folder", type=Path, default=Path("outputs/recipe"), help="where the runs go")
     parser.add_argument("--lambdas", nargs="+", type=float, default=[10.0, 100.0, 1000.0, 10000.0])
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     try:
         print(recipe(given.folder, given.lambdas, given.overrides))
     except CtmarError as error:
