@@ -29,6 +29,7 @@ from ctmar.models.base import Completion, compose
 from ctmar.models.freezing import freeze as freeze_layers
 from ctmar.models.freezing import keep_statistics
 from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
+from ctmar.models.weights import generator_weights
 from ctmar.networks.holes import hole_unet
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
@@ -67,6 +68,8 @@ class NetworkCompletion(Completion):
         downscale: See :class:`ctmar.networks.unet.SinogramUNet`.
         wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
         margin_bins: Bins beyond the trace that the networks see on each side; ``None`` for all.
+        generator_checkpoint: What the generator starts from: the checkpoint of a U-Net or cGAN of the same
+            architecture, a ``.safetensors`` file of ctmar's, or the name of weights that it ships.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         betas: Of AdamW.
@@ -110,6 +113,7 @@ class NetworkCompletion(Completion):
         downscale: int | Sequence[int] = 2,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
+        generator_checkpoint: str | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         betas: Sequence[float] = (0.9, 0.999),
@@ -161,13 +165,22 @@ class NetworkCompletion(Completion):
         return hole_unet(inputs, slices, kind=h["network"], hole_channel=hole, **shared)
 
     def setup(self, stage: str) -> None:
-        """Before a fit: freezes what is to be frozen, compiles, hands ``accumulate`` to the trainer."""
+        """Before a fit: loads ``generator_checkpoint``, freezes, compiles, hands on ``accumulate``.
+
+        A resumed run overwrites what was loaded with its own state.
+        """
         if stage == "fit":
+            if self.hparams["generator_checkpoint"]:
+                self.start_from(self.hparams["generator_checkpoint"])
             if self.automatic_optimization and self.hparams["accumulate"] > 1:
                 self.trainer.accumulate_grad_batches = self.hparams["accumulate"]
             freeze_layers(self, self.hparams["freeze"])
             if self.hparams["compile"]:
                 self.generator.compile(dynamic=True)
+
+    def start_from(self, path: str) -> None:
+        """Gives the generator the weights of ``generator_checkpoint``; a CtmarError where they do not fit."""
+        self.generator.load_state_dict(generator_weights(path, self.generator.state_dict()))
 
     def on_train_start(self) -> None:
         """Frozen layers keep the statistics of their norms too."""
