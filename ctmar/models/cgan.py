@@ -79,7 +79,10 @@ class CGANCompletion(NetworkCompletion):
         if not discriminator_learning_rate > 0:
             required = "discriminator_learning_rate must be positive"
             raise CtmarError(f"{required}, got {discriminator_learning_rate!r}")
-        self.automatic_optimization = False
+        if self.hparams["refine"] == "after":
+            self.steps_per_batch = 1  # of the image network: neither player moves
+        else:
+            self.automatic_optimization = False
         slices = self.hparams["slices"]
         channels = {
             "condition_channels": len(self.hparams["inputs"]) * slices,
@@ -105,9 +108,11 @@ class CGANCompletion(NetworkCompletion):
         if isinstance(self.discriminator, EncoderDiscriminator):
             self.discriminator.take_trunk(self.generator.net)  # type: ignore[arg-type]
 
-    def training_step(self, sample: MARSample, batch_idx: int) -> None:
-        """One step of the discriminator, then one of the generator."""
+    def training_step(self, sample: MARSample, batch_idx: int) -> Tensor | None:
+        """One step of the discriminator, then one of the generator; or the image network's loss alone."""
         sample = self.training_sample(sample, batch_idx)
+        if self.hparams["refine"] == "after":
+            return self.refinement_step(sample)
         inputs = self.inputs_of(sample)
         completed = compose(sample, self.predict_from(sample, inputs))
         optimizers: Any = self.optimizers()
@@ -138,11 +143,14 @@ class CGANCompletion(NetworkCompletion):
             on_epoch=True,
             batch_size=len(sample.measured),
         )
+        return None
 
     def configure_optimizers(self) -> Any:
         """The generator's optimiser, then the discriminator's, each with its schedule."""
+        if self.hparams["refine"] == "after":
+            return super().configure_optimizers()
         optimizers = [
-            self.make_optimizer(self.generator.parameters(), self.hparams["learning_rate"]),
+            self.make_optimizer(self.fitted_parameters(), self.hparams["learning_rate"]),
             self.make_optimizer(self.discriminator.parameters(), self.hparams["discriminator_learning_rate"]),
         ]
         return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers]

@@ -156,9 +156,16 @@ def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[st
         model: The fitted model; of a cGAN the discriminator stays behind.
         beam: The beam it was fitted on, which wraps.
         card: Plain types: what there is to know of the weights.
+
+    Raises:
+        CtmarError: The name does not end so, or the model has an image network behind it.
     """
     if path.suffix != ".safetensors":
         raise CtmarError(f"output must end in .safetensors, got {path.name}")
+    if model.hparams["refine"] != "none":
+        raise CtmarError(
+            f"exported weights must be of a completion alone, got model.refine={model.hparams['refine']}"
+        )
     # Where the generator once started from is a path of the machine that it was fitted on.
     known = inspect.signature(NetworkCompletion).parameters.keys() - {"generator_checkpoint"}
     arguments = {name: value for name, value in model.hparams.items() if name in known}
