@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from ctmar.errors import CtmarError
-from ctmar.evaluation import evaluate_case
+from ctmar.evaluation import evaluate_case, has_own_image
 from ctmar.operators import RayTransform
 from ctmar.report.canvas import figure_rgb, file_stem, save_figure
 from ctmar.report.panels import panel_figure
@@ -113,7 +113,8 @@ class ImagePanels(Callback):
     def _add(self, sample: MARSample, module: Completes, trainer: Trainer) -> None:
         """Draws one case: uncorrected, its fills, the module's completion and the clean sinogram's FBP."""
         fills = {name: (lambda s, n=name: s.fills[n]) for name in sample.fills}
-        methods = {"uncorrected": lambda s: s.measured} | fills | {"model": module.complete}
+        own = module if has_own_image(module) else module.complete
+        methods: dict[str, Any] = {"uncorrected": lambda s: s.measured} | fills | {"model": own}
         result = evaluate_case(methods, sample, self.ray, self.filter)
         center = sample.center()
         figure = panel_figure(

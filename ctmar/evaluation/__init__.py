@@ -8,7 +8,9 @@ from ctmar.evaluation.cases import (
     Method,
     evaluate_case,
     find_materials,
+    has_own_image,
     off_trace_change,
+    reprojected_change,
 )
 from ctmar.evaluation.run import evaluate
 from ctmar.metrics import CASE_METRICS as METRICS
@@ -26,6 +28,8 @@ __all__ = [
     "evaluate_case",
     "find_materials",
     "format_table",
+    "has_own_image",
     "off_trace_change",
+    "reprojected_change",
     "summarise",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,11 +36,20 @@ CLEAN = "clean"
 
 @runtime_checkable
 class ImageMethod(Protocol):
-    """A method whose result is an image; that it may be callable too gives it a sinogram to score."""
+    """A method whose result is an image; that it may be callable too gives it a sinogram to score.
+
+    Nothing binds such an image to the measured rays: reports name the method as able to change those that
+    missed the metal. A model that could have an image of its own but has none says ``own_image = False``.
+    """
 
     def image_hu(self, sample: MARSample) -> Tensor:
         """The centre slice's corrected image in HU, ``(1, 1, row, column)``."""
         ...
+
+
+def has_own_image(method: Any) -> TypeGuard[ImageMethod]:
+    """Whether a method shows an image of its own, and not the FBP of the sinogram that it completes."""
+    return isinstance(method, ImageMethod) and bool(getattr(method, "own_image", True))
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,14 @@ def evaluate_case(
         raise CtmarError(f"samples must be batches of one case, got {sample.measured.shape[0]}")
     completed = _completions(methods, sample)
     center, sinograms = sample.center(), _centers(completed)
-    images, uncorrected_hu = _images(methods, sample, sinograms, ray, filter)
+    images, reconstructed, uncorrected_hu = _images(methods, sample, sinograms, ray, filter)
     scores, facts = _score_images(methods, images, uncorrected_hu, center, ray.grid.spacing_mm)
     rows = [
         {"case_id": sample.case_id[0], "method": name}
         | dict.fromkeys(CASE_METRICS, math.nan)
         | {metric: float(figures[index, 0]) for metric, figures in scores.items()}
         | _sinogram_scores(name, completed, sinograms, sample, ray)
+        | _bond(methods.get(name), images[name], reconstructed.get(name), center, ray)
         | facts
         for index, name in enumerate(images)
     ]
@@ -159,15 +169,16 @@ def _images(
     sinograms: Mapping[str, Tensor],
     ray: RayTransform,
     filter: str,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The centre slice by method, ``clean`` last: its own or the FBP of its sinogram; and as measured."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """The centre slice by method, ``clean`` last: its own or its sinogram's FBP; all FBPs; as measured."""
     center = sample.center()
     stack = ray.fbp(torch.cat([*sinograms.values(), center.measured]), filter=filter)
     *reconstructed, uncorrected_hu = mu_to_hu(stack, float(sample.mu_water[0])).split(1)
-    found = dict(zip(sinograms, reconstructed, strict=True))
+    by_fbp = dict(zip(sinograms, reconstructed, strict=True))
+    found = dict(by_fbp)
     expected = tuple(center.reference_hu.shape)
     for name, method in methods.items():
-        if not isinstance(method, ImageMethod):
+        if not has_own_image(method):
             continue
         image = method.image_hu(sample)
         if tuple(image.shape) != expected or not bool(torch.isfinite(image).all()):
@@ -176,7 +187,7 @@ def _images(
                 f"got {tuple(image.shape)} in {sample.case_id[0]}"
             )
         found[name] = image.to(stack)
-    return {name: found[name] for name in (*methods, CLEAN)}, uncorrected_hu
+    return {name: found[name] for name in (*methods, CLEAN)}, by_fbp, uncorrected_hu
 
 
 def _sinogram_scores(
@@ -197,6 +208,33 @@ def _sinogram_scores(
         "hl_excess": float(added[0, 0]),
         "off_trace_max_abs_change": off_trace_change(completed[name], sample),
     }
+
+
+def _bond(
+    method: Any, image: Tensor, by_fbp: Tensor | None, center: MARSample, ray: RayTransform
+) -> dict[str, float | bool]:
+    """Whether a method could change rays that missed the metal, and by how much it did."""
+    if not has_own_image(method):
+        return {"off_trace_rms_reprojected": 0.0, "changes_untouched_rays": False}
+    changed = math.nan if by_fbp is None else reprojected_change(image, by_fbp, center, ray)
+    return {"off_trace_rms_reprojected": changed, "changes_untouched_rays": True}
+
+
+def reprojected_change(image_hu: Tensor, by_fbp_hu: Tensor, center: MARSample, ray: RayTransform) -> float:
+    """What an image adds to the FBP of its completed sinogram, projected: RMS over the rays off the trace.
+
+    Dimensionless, in line integrals, of which the completed sinogram's are the measured ones off the trace.
+    The difference is projected, so that what projection and reconstruction lose between them does not count.
+
+    Args:
+        image_hu: The method's own image, ``(1, 1, row, column)``.
+        by_fbp_hu: The FBP of its completed sinogram.
+        center: The case's centre slice.
+        ray: The geometry of both.
+    """
+    change = ray.forward((image_hu - by_fbp_hu).float() * (float(center.mu_water[0]) / 1000.0))
+    untouched = change[~center.metal_trace].double()
+    return float(untouched.square().mean().sqrt()) if untouched.numel() else math.nan
 
 
 def _complete(name: str, method: Method, sample: MARSample) -> Tensor:

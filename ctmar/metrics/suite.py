@@ -75,6 +75,7 @@ CASE_METRICS: tuple[str, ...] = (
     *TEXTURE_METRICS,
     *CHANGE_METRICS,
     "hl_excess",
+    "off_trace_rms_reprojected",
 )
 """Every metric of a case's rows, in the order of reports."""
 

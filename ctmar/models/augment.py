@@ -7,22 +7,32 @@ import torch
 from torch import Tensor
 
 from ctmar.networks.wrap import mirror_left_right, roll_views
-from ctmar.sample import SINOGRAM_FIELDS, MARSample
+from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample
 
 
-def augment(sample: MARSample, generator: np.random.Generator, mirror: bool, rotate_views: int) -> MARSample:
+def augment(
+    sample: MARSample,
+    generator: np.random.Generator,
+    mirror: bool,
+    rotate_views: int,
+    images: bool = False,
+) -> MARSample:
     """Mirrors each case with probability one half and turns it by a whole number of views.
 
     Nothing is interpolated, so the noise and the off-trace equality of the sample stay as they are.
     Only the sinogram fields and the fills change: **the image fields are stale in the result**, which is
-    for losses on the sinogram.
+    for losses on the sinogram; unless ``images``.
 
     Args:
         sample: A batch whose beam :attr:`~ctmar.geometry.ParallelBeam.wraps`.
         generator: Gives one draw a case.
         mirror: Whether to mirror left to right.
         rotate_views: Largest turn in views, to either side; 0 for none.
+        images: Mirror the image fields too, and turn nothing: an image can be mirrored without
+            interpolation, but not turned.
     """
+    if images:
+        rotate_views = 0
     batch = len(sample.measured)
     mirrored = (generator.random(batch) < 0.5) & mirror
     turns = generator.integers(-rotate_views, rotate_views + 1, size=batch)
@@ -34,6 +44,11 @@ def augment(sample: MARSample, generator: np.random.Generator, mirror: bool, rot
         return torch.stack(cases)
 
     changed: dict[str, Any] = {name: move(getattr(sample, name)) for name in SINOGRAM_FIELDS}
+    if images:
+        which = torch.from_numpy(mirrored).to(sample.metal_mask.device)[:, None, None, None]
+        for name in IMAGE_FIELDS:
+            image = getattr(sample, name)
+            changed[name] = torch.where(which, image.flip(-1), image)
     return sample._replace(**changed, fills={name: move(fill) for name, fill in sample.fills.items()})
 
 

@@ -1,7 +1,6 @@
 """The conditional GAN: the U-Net's completion judged by a patch discriminator as well."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from ctmar.losses import check_adversarial, discriminator_loss, feature_error, g
 from ctmar.models.base import compose
 from ctmar.models.completion import NetworkCompletion
 from ctmar.models.inputs import fill_sinogram
-from ctmar.models.pretrained import available, read, shipped
 from ctmar.networks.discriminator import ConditionalPatchDiscriminator, EncoderDiscriminator
 from ctmar.sample import MARSample
 
@@ -42,11 +40,9 @@ class CGANCompletion(NetworkCompletion):
         discriminator_norm: From :data:`ctmar.networks.discriminator.DISCRIMINATOR_NORMS`; of ``patch``.
         discriminator: From :data:`DISCRIMINATORS`.
         feature_weight: Of :func:`ctmar.losses.feature_error`, added to ``L_adv``.
-        generator_checkpoint: What the generator starts from: the checkpoint of a U-Net or cGAN of the same
-            architecture, a ``.safetensors`` file of ctmar's, or the name of weights that it ships. The
-            encoder discriminator takes its trunk from there too.
         betas: Of both AdamW; less momentum than the U-Net's, for a loss that moves (Radford 2016).
-        options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`.
+        options: Arguments of :class:`ctmar.models.completion.NetworkCompletion`. The encoder discriminator
+            takes its trunk from ``generator_checkpoint`` too.
     """
 
     steps_per_batch = 2
@@ -63,7 +59,6 @@ class CGANCompletion(NetworkCompletion):
         discriminator_norm: str = "spectral",
         discriminator: str = "patch",
         feature_weight: float = 0.0,
-        generator_checkpoint: str | None = None,
         betas: Sequence[float] = (0.5, 0.999),
         **options: Any,
     ) -> None:
@@ -84,7 +79,10 @@ class CGANCompletion(NetworkCompletion):
         if not discriminator_learning_rate > 0:
             required = "discriminator_learning_rate must be positive"
             raise CtmarError(f"{required}, got {discriminator_learning_rate!r}")
-        self.automatic_optimization = False
+        if self.hparams["refine"] == "after":
+            self.steps_per_batch = 1  # of the image network: neither player moves
+        else:
+            self.automatic_optimization = False
         slices = self.hparams["slices"]
         channels = {
             "condition_channels": len(self.hparams["inputs"]) * slices,
@@ -104,18 +102,17 @@ class CGANCompletion(NetworkCompletion):
                 norm=discriminator_norm,
             )
 
-    def setup(self, stage: str) -> None:
-        """Loads ``generator_checkpoint`` before a fit; a resumed run overwrites it with its own state."""
-        path = self.hparams["generator_checkpoint"]
-        if stage == "fit" and path:
-            self.generator.load_state_dict(generator_weights(path, self.generator.state_dict()))
-            if isinstance(self.discriminator, EncoderDiscriminator):
-                self.discriminator.take_trunk(self.generator.net)  # type: ignore[arg-type]
-        super().setup(stage)
+    def start_from(self, path: str) -> None:
+        """The generator's weights, and the trunk of a discriminator that is built as its encoder."""
+        super().start_from(path)
+        if isinstance(self.discriminator, EncoderDiscriminator):
+            self.discriminator.take_trunk(self.generator.net)  # type: ignore[arg-type]
 
-    def training_step(self, sample: MARSample, batch_idx: int) -> None:
-        """One step of the discriminator, then one of the generator."""
+    def training_step(self, sample: MARSample, batch_idx: int) -> Tensor | None:
+        """One step of the discriminator, then one of the generator; or the image network's loss alone."""
         sample = self.training_sample(sample, batch_idx)
+        if self.hparams["refine"] == "after":
+            return self.refinement_step(sample)
         inputs = self.inputs_of(sample)
         completed = compose(sample, self.predict_from(sample, inputs))
         optimizers: Any = self.optimizers()
@@ -146,11 +143,14 @@ class CGANCompletion(NetworkCompletion):
             on_epoch=True,
             batch_size=len(sample.measured),
         )
+        return None
 
     def configure_optimizers(self) -> Any:
         """The generator's optimiser, then the discriminator's, each with its schedule."""
+        if self.hparams["refine"] == "after":
+            return super().configure_optimizers()
         optimizers = [
-            self.make_optimizer(self.generator.parameters(), self.hparams["learning_rate"]),
+            self.make_optimizer(self.fitted_parameters(), self.hparams["learning_rate"]),
             self.make_optimizer(self.discriminator.parameters(), self.hparams["discriminator_learning_rate"]),
         ]
         return optimizers, [self.make_schedule(optimizer) for optimizer in optimizers]
@@ -193,29 +193,3 @@ class CGANCompletion(NetworkCompletion):
 def _require_grad(weights: list[torch.nn.Parameter], required: bool) -> None:
     for weight in weights:
         weight.requires_grad_(required)
-
-
-def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The generator's weights from a checkpoint of this package or its safetensors; nothing is unpickled.
-
-    Args:
-        path: The file, or the name of weights that ctmar ships.
-        expected: The state of the generator that takes them: names and shapes must agree.
-
-    Raises:
-        CtmarError: There is no such file, or its generator has another architecture.
-    """
-    if path.endswith(".safetensors") or path in available():
-        _, state = read(shipped(path))
-    elif Path(path).is_file():
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    else:
-        raise CtmarError(f"generator_checkpoint must be a checkpoint file, got {path}")
-    prefix = "generator."
-    weights = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-    shapes = {name: tuple(value.shape) for name, value in weights.items()}
-    if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
-        raise CtmarError(
-            f"generator_checkpoint must hold a generator of the same inputs and channels, got {path}"
-        )
-    return weights

@@ -25,10 +25,13 @@ from ctmar.losses import (
     trace_ramp_energy,
 )
 from ctmar.models.augment import augment
-from ctmar.models.base import Completion, compose
+from ctmar.models.base import compose
 from ctmar.models.freezing import freeze as freeze_layers
 from ctmar.models.freezing import keep_statistics
 from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
+from ctmar.models.refinement import ERROR_HU, RefinedImages, Refinement, check_refine, scored_region
+from ctmar.models.schedule import cosine_factor, time_share
+from ctmar.models.weights import generator_weights
 from ctmar.networks.holes import hole_unet
 from ctmar.networks.unet import unet
 from ctmar.networks.wrap import AngularWrap
@@ -40,11 +43,9 @@ LOSSES = ("squared", "root", "absolute", "charbonnier")
 over its cases the mean of the root mean square (``root``)."""
 TERMS = ("gradient_weight", "image_weight", "consistency_weight")
 SCHEDULERS = ("cosine", "none")
-WARMUP_STEPS = 50
-"""Steps of linear warm-up before the cosine: Adam's first, badly scaled steps meet a head of zeros."""
 
 
-class NetworkCompletion(Completion):
+class NetworkCompletion(RefinedImages):
     """``completed = where(trace, fill + residual_scale * network(inputs), measured)``, and how to fit it.
 
     The base of the U-Net and of the cGAN. The network ends in a layer of zeros, so that it starts
@@ -67,6 +68,8 @@ class NetworkCompletion(Completion):
         downscale: See :class:`ctmar.networks.unet.SinogramUNet`.
         wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
         margin_bins: Bins beyond the trace that the networks see on each side; ``None`` for all.
+        generator_checkpoint: What the generator starts from: the checkpoint of a U-Net or cGAN of the same
+            architecture, a ``.safetensors`` file of ctmar's, or the name of weights that it ships.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         betas: Of AdamW.
@@ -81,6 +84,12 @@ class NetworkCompletion(Completion):
         image_weight: Of the mean square of the FBP of the error, in units of 100 HU.
         consistency_weight: Of :func:`ctmar.losses.inconsistency`.
         accumulate: Batches whose gradients are summed before a step; 1 for a step a batch.
+        refine: From :data:`ctmar.models.refinement.REFINE`: an image network behind the completion. Its
+            image can change rays that missed the metal; :meth:`complete` stays what it is. Training cases
+            are then mirrored but not turned.
+        refine_channels: Channels of the image network's levels.
+        refine_weight: With ``joint``, of the image's mean square error in units of 100 HU, added to the loss.
+        refine_filter: Of the FBP that the image network is fitted to.
         freeze: Patterns of parameters that stay as they are (``generator.net.body.model.0.*``).
         compile: Let ``torch.compile`` fuse the generator; pays on GPUs.
         augment_mirror: Mirror training cases left to right at random.
@@ -110,6 +119,7 @@ class NetworkCompletion(Completion):
         downscale: int | Sequence[int] = 2,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
+        generator_checkpoint: str | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-4,
         betas: Sequence[float] = (0.9, 0.999),
@@ -122,6 +132,10 @@ class NetworkCompletion(Completion):
         image_weight: float = 0.0,
         consistency_weight: float = 0.0,
         accumulate: int = 1,
+        refine: str = "none",
+        refine_channels: Sequence[int] = (16, 32, 64),
+        refine_weight: float = 0.1,
+        refine_filter: str = "ram-lak",
         freeze: Sequence[str] = (),
         compile: bool = False,
         augment_mirror: bool = False,
@@ -144,9 +158,14 @@ class NetworkCompletion(Completion):
         for name in ("clip", "weight_decay", "augment_rotate_views", "margin_bins", *TERMS):
             if arguments[name] is not None and not arguments[name] >= 0:
                 raise CtmarError(f"{name} must be 0 or more, got {arguments[name]!r}")
+        check_refine(refine, refine_weight, generator_checkpoint)
         self.slices: int = slices
         self.generator = AngularWrap(self._network(), wrap_views)
+        self.refinement: Refinement | None = None
+        if refine != "none":
+            self.refinement = Refinement(slices, refine_channels, norm, refine_filter)
         self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
+        self.val_image, self.val_refined = MeanMetric(), MeanMetric()
 
     def _network(self) -> nn.Module:
         h = self.hparams
@@ -161,16 +180,30 @@ class NetworkCompletion(Completion):
         return hole_unet(inputs, slices, kind=h["network"], hole_channel=hole, **shared)
 
     def setup(self, stage: str) -> None:
-        """Before a fit: freezes what is to be frozen, compiles, hands ``accumulate`` to the trainer."""
+        """Before a fit: loads ``generator_checkpoint``, freezes, compiles, hands on ``accumulate``.
+
+        A resumed run overwrites what was loaded with its own state.
+        """
         if stage == "fit":
+            if self.hparams["generator_checkpoint"]:
+                self.start_from(self.hparams["generator_checkpoint"])
+            if self.hparams["refine"] == "after":
+                self.requires_grad_(False)
+                self.refinement.requires_grad_(True)  # type: ignore[union-attr]
             if self.automatic_optimization and self.hparams["accumulate"] > 1:
                 self.trainer.accumulate_grad_batches = self.hparams["accumulate"]
             freeze_layers(self, self.hparams["freeze"])
             if self.hparams["compile"]:
                 self.generator.compile(dynamic=True)
 
+    def start_from(self, path: str) -> None:
+        """Gives the generator the weights of ``generator_checkpoint``; a CtmarError where they do not fit."""
+        self.generator.load_state_dict(generator_weights(path, self.generator.state_dict()))
+
     def on_train_start(self) -> None:
         """Frozen layers keep the statistics of their norms too."""
+        if self.hparams["refine"] == "after":
+            self.generator.eval()
         if self.hparams["freeze"]:
             keep_statistics(self)
 
@@ -244,6 +277,8 @@ class NetworkCompletion(Completion):
             total = total + h["consistency_weight"] * inconsistency(error)
         if h["image_weight"]:
             total = total + h["image_weight"] * self._image_error(error, sample.mu_water)
+        if h["refine"] == "joint":
+            total = total + h["refine_weight"] * self.refined_error(completed, sample)
         return total
 
     def _image_error(self, error: Tensor, mu_water: Tensor) -> Tensor:
@@ -253,18 +288,19 @@ class NetworkCompletion(Completion):
         return (10 * image / mu_water[:, None, None, None]).square().mean()
 
     def training_sample(self, sample: MARSample, batch_idx: int) -> MARSample:
-        """The slices, bins and fills to train on, augmented; its image fields are not to be used."""
-        # The networks see no other bins, and the loss is 0 there: inputs and loss take half the time.
-        sample = self.select(sample)
-        h = self.hparams
+        """Slices, bins and fills to train on, augmented; without refinement its image fields are stale."""
+        sample, h = self.select(sample), self.hparams
         wanted = {h["fill"], *(name.removeprefix("fill_") for name in h["inputs"])}
         sample = sample._replace(fills={name: fill for name, fill in sample.fills.items() if name in wanted})
-        sample = cut_bins(sample, self.window_of(sample))
+        if self.refinement is None:
+            # The networks see no other bins, and the loss is 0 there: inputs and loss take half the time.
+            sample = cut_bins(sample, self.window_of(sample))
         if not (h["augment_mirror"] or h["augment_rotate_views"]):
             return sample
         key = [h["augment_seed"], self.current_epoch, batch_idx, self.global_rank]
         generator = np.random.default_rng(key)
-        return augment(sample, generator, h["augment_mirror"], h["augment_rotate_views"])
+        options = h["augment_mirror"], h["augment_rotate_views"]
+        return augment(sample, generator, *options, images=self.refinement is not None)
 
     def validation_step(self, sample: MARSample, batch_idx: int) -> None:
         """Gathers the loss, and the mean squared errors of model and fill, over all trace bins."""
@@ -275,14 +311,51 @@ class NetworkCompletion(Completion):
         self.val_loss.update(self.trace_loss(completed, sample), weight=bins)
         for metric, sinogram in ((self.val_error, completed), (self.val_fill, fill)):
             metric.update(trace_mse(sinogram, sample.clean, sample.metal_trace), weight=bins)
+        if self.refinement is not None:
+            pixels = scored_region(sample).sum().clamp(min=1)
+            errors = self.refinement.errors(sample, self.images_of(sample, completed))
+            for metric, error in zip((self.val_image, self.val_refined), errors, strict=True):
+                metric.update(error, weight=pixels)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs ``val/loss`` (``L_2`` as trained), ``val/rmse_trace`` and ``val/rmse_fill``."""
-        self.log("val/loss", self.val_loss.compute(), prog_bar=True)
+        """Logs ``val/loss`` as trained, ``val/rmse_trace`` and ``val/rmse_fill``.
+
+        The loss is ``L_2``, with ``refine=joint`` and the image's weighted error, with ``after`` that alone.
+        With refinement ``val/rmse_image_hu`` and ``val/rmse_refined_hu``, against the FBP of ``clean``, too.
+        """
+        loss = self.val_loss.compute()
+        if self.refinement is not None:
+            image, refined = self.val_image.compute(), self.val_refined.compute()
+            joint = self.hparams["refine"] == "joint"
+            loss = loss + self.hparams["refine_weight"] * refined if joint else refined
+            self.log("val/rmse_image_hu", ERROR_HU * image.sqrt())
+            self.log("val/rmse_refined_hu", ERROR_HU * refined.sqrt())
+        self.log("val/loss", loss, prog_bar=True)
         self.log("val/rmse_trace", self.val_error.compute().sqrt())
         self.log("val/rmse_fill", self.val_fill.compute().sqrt())
-        for metric in (self.val_loss, self.val_error, self.val_fill):
+        for metric in (self.val_loss, self.val_error, self.val_fill, self.val_image, self.val_refined):
             metric.reset()
+
+    def fitted_parameters(self) -> list[nn.Parameter]:
+        """What the generator's optimiser steps: the generator, the refinement, or both."""
+        parts = {"none": (self.generator,), "after": (self.refinement,)}
+        both = (self.generator, self.refinement)
+        return [p for part in parts.get(self.hparams["refine"], both) for p in part.parameters()]  # type: ignore[union-attr]
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with the schedule, stepped every batch."""
+        optimizer = self.make_optimizer(self.fitted_parameters(), self.hparams["learning_rate"])
+        schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips to the trainer's value where one is set, else to the model's own ``clip``."""
+        self.clip_gradients(optimizer, gradient_clip_val or self.hparams["clip"], gradient_clip_algorithm)
 
     def make_optimizer(self, parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
         """AdamW with the model's weight decay and betas."""
@@ -316,47 +389,12 @@ class UNetCompletion(NetworkCompletion):
     def training_step(self, sample: MARSample, batch_idx: int) -> Tensor:
         """The loss of a batch; logs ``train/loss``."""
         sample = self.training_sample(sample, batch_idx)
+        if self.hparams["refine"] == "after":
+            return self.refinement_step(sample)
         completed = self.complete(sample)
         loss = self.trace_loss(completed, sample) + self.further_terms(completed, sample)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
         return loss
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with the schedule, stepped every batch."""
-        optimizer = self.make_optimizer(self.generator.parameters(), self.hparams["learning_rate"])
-        schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clips to the trainer's value where one is set, else to the model's own ``clip``."""
-        self.clip_gradients(optimizer, gradient_clip_val or self.hparams["clip"], gradient_clip_algorithm)
-
-
-def cosine_factor(step: int, steps: int, share: float = 0.0) -> float:
-    """Factor of the learning rate: linear over the first steps, then a half cosine down to 0.01.
-
-    Args:
-        step: Steps done.
-        steps: Steps planned.
-        share: Share of the time limit that is over; decides where it is more than the share of the steps.
-    """
-    warmup = min(1.0, (step + 1) / max(1, min(WARMUP_STEPS, steps // 10)))
-    progress = min(max(step / max(1, steps), share), 1.0)
-    return warmup * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def time_share(timer: pl.callbacks.Timer | None) -> float:
-    """Share of ``trainer.max_time`` that training has used; 0 where there is no limit."""
-    remaining = None if timer is None else timer.time_remaining()
-    if timer is None or remaining is None:
-        return 0.0
-    elapsed = timer.time_elapsed()
-    return elapsed / max(elapsed + remaining, 1e-9)
 
 
 def _check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:

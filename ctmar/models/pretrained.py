@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ctmar.errors import CtmarError
@@ -26,14 +25,12 @@ from ctmar.models.completion import NetworkCompletion, UNetCompletion
 from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
 from ctmar.models.symmetry import MOVES, predictions
+from ctmar.models.weights import KEY, SCHEMA, read, shipped, short
 from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 
-FOLDER = Path(__file__).parents[1] / "weights"
 DEFAULT = "unet"
-SCHEMA = 1
 SYMMETRIES = 4
-KEY = "ctmar"
 
 
 class PretrainedCompletion(Completion):
@@ -133,8 +130,8 @@ def load(
     """A completion with weights, ready to use: in evaluation mode, on the CPU, without gradients.
 
     Args:
-        weights: Name of weights that ctmar ships (:func:`available`), or path of a ``.safetensors`` file that
-            ``scripts/export.py`` wrote.
+        weights: Name of weights that ctmar ships (:func:`~ctmar.models.weights.available`), or path of a
+            ``.safetensors`` file that ``scripts/export.py`` wrote.
         beam: The beam of the samples; that of the training where None.
         symmetries: How often the network is asked about the same case, mirrored and turned.
 
@@ -147,18 +144,8 @@ def load(
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise CtmarError(f"the weights in {path} do not fit their network: {_short(error)}") from None
+        raise CtmarError(f"the weights in {path} do not fit their network: {short(error)}") from None
     return PretrainedCompletion(network, ParallelBeam(**about["beam"]), beam, about["card"], symmetries)
-
-
-def shipped(weights: str | Path) -> Path:
-    """The file of shipped weights; a path that ends in ``.safetensors`` is itself."""
-    return Path(weights) if str(weights).endswith(".safetensors") else FOLDER / f"{weights}.safetensors"
-
-
-def available() -> list[str]:
-    """Names of the weights that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
 
 
 def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[str, Any]) -> None:
@@ -169,10 +156,18 @@ def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[st
         model: The fitted model; of a cGAN the discriminator stays behind.
         beam: The beam it was fitted on, which wraps.
         card: Plain types: what there is to know of the weights.
+
+    Raises:
+        CtmarError: The name does not end so, or the model has an image network behind it.
     """
     if path.suffix != ".safetensors":
         raise CtmarError(f"output must end in .safetensors, got {path.name}")
-    known = inspect.signature(NetworkCompletion).parameters
+    if model.hparams["refine"] != "none":
+        raise CtmarError(
+            f"exported weights must be of a completion alone, got model.refine={model.hparams['refine']}"
+        )
+    # Where the generator once started from is a path of the machine that it was fitted on.
+    known = inspect.signature(NetworkCompletion).parameters.keys() - {"generator_checkpoint"}
     arguments = {name: value for name, value in model.hparams.items() if name in known}
     geometry = {k: v for k, v in asdict(beam).items() if k in ("num_angles", "det_count", "det_spacing_mm")}
     about = {"schema": SCHEMA, "arguments": arguments, "beam": geometry, "card": card}
@@ -182,33 +177,9 @@ def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[st
     path.chmod(0o644)  # the library leaves it to the owner alone
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file says of its weights, and the weights.
-
-    Raises:
-        CtmarError: There is no such file, or it is none of ctmar's.
-    """
-    if not path.is_file():
-        known = ", ".join(available()) or "none"
-        raise CtmarError(f"weights must be a .safetensors file or one of {known}, got {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(KEY, "null"))
-        state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CtmarError(f"weights must be a safetensors file, {path} is none: {_short(error)}") from None
-    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
-        raise CtmarError(f"weights must be exported by ctmar (schema {SCHEMA}), {path} is not")
-    return about, state
-
-
 def _of_generator(name: str) -> bool:
     return name.startswith("generator.")
 
 
 def _told(beam: ParallelBeam) -> str:
     return f"{beam.num_angles} views of {beam.det_count} bins of {beam.det_spacing_mm:g} mm"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

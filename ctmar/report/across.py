@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ctmar.errors import CtmarError
 from ctmar.metrics import bootstrap_mean, paired_bootstrap
 from ctmar.report.canvas import DPI, black_figure, body_crop, paint_mask
-from ctmar.report.page import DIFFERENCE_HU, PRESETS, image_tag, page, windows_bar
-from ctmar.report.table import aligned
+from ctmar.report.page import DIFFERENCE_HU, PRESETS, image_tag, page, sentence, windows_bar
+from ctmar.report.table import aligned, unbound_sentence
 from ctmar.units import WINDOWS_HU
 
 UNTOLD = ("paths", "task_name", "logger", "callbacks", "extras", "trainer", "tags", "ckpt_path", "evaluation")
@@ -43,6 +43,12 @@ class Run:
     def values(self, method: str, metric: str) -> dict[str, float]:
         """A metric of a method by case."""
         return {row["case_id"]: float(row[metric]) for row in self.rows if row["method"] == method}
+
+    def unbound(self, method: str) -> bool:
+        """Whether the method's image can change rays that missed the metal."""
+        return any(
+            row.get("changes_untouched_rays") == "True" for row in self.rows if row["method"] == method
+        )
 
     @property
     def images(self) -> dict[str, Path]:
@@ -210,6 +216,9 @@ def across_page(runs: Sequence[Run], method: str, metrics: Sequence[str]) -> str
         "differences are paired by case. They speak of cases, not of a population.</p>",
         _html_table(table),
     ]
+    unbound = unbound_runs(runs, method)
+    if unbound:
+        parts.insert(1, f"<p><b>{html.escape(sentence(unbound))}</b></p>")
     curves = curves_figure(runs)
     if curves is not None:
         parts += ["<h2>Curves</h2>", image_tag(curves, "validation loss by epoch")]
@@ -240,4 +249,11 @@ def _html_table(table: Sequence[Sequence[str]]) -> str:
 
 def across_text(runs: Sequence[Run], method: str, metrics: Sequence[str]) -> str:
     """The table as plain text."""
-    return "\n".join(aligned(comparison_table(runs, method, metrics)))
+    lines = aligned(comparison_table(runs, method, metrics))
+    return "\n".join(lines + [text for text in (unbound_runs(runs, method),) if text])
+
+
+def unbound_runs(runs: Sequence[Run], method: str) -> str:
+    """One sentence on the runs whose images of the method can change untouched rays; empty without any."""
+    told = [label for run, label in zip(runs, labels(runs), strict=True) if run.unbound(method)]
+    return unbound_sentence([f"{method} of {label}" for label in told])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import ctmar
 from ctmar.report.canvas import METAL_COLOR, body_crop, plane, row_figure
 from ctmar.report.figures import distribution_figure
-from ctmar.report.table import TABLE_COLUMNS, benchmark_text
+from ctmar.report.table import TABLE_COLUMNS, benchmark_text, unbound_text
 from ctmar.units import WINDOWS_HU
 
 DIFFERENCE_HU = 200.0
@@ -84,11 +84,12 @@ def run_page(
         part = str(row.get("part") or "all cases")
         values.setdefault(part, {}).setdefault(str(row["method"]), []).append(float(row["rmse_hu_near"]))
     distribution = distribution_figure(values, "near-metal RMSE, HU")
-    off = summary["off_trace_max_abs_change"]
+    off, unbound = summary["off_trace_max_abs_change"], unbound_text(summary)
     parts = [
         f"<p>{summary['num_cases']} cases. Errors in HU against the noise-free, metal-free reconstruction; "
         "near: in the body within 20 mm of metal, metal excluded. <b>Largest change of measured rays off "
-        f"the metal trace: {off:g}</b> (0 is untouched, bit for bit).</p>",
+        f"the metal trace: {off:g}</b> (0 is untouched, bit for bit) in the completed sinograms.</p>",
+        *([f"<p><b>{html.escape(sentence(unbound))}</b></p>"] if unbound else []),
         metric_table(summary),
         "<h2>Distributions over cases</h2>",
         image_tag(distribution, "near-metal RMSE by method"),
@@ -113,6 +114,11 @@ def page(title: str, parts: Sequence[str]) -> str:
         + "\n".join(parts)
         + f"\n<script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def sentence(text: str) -> str:
+    """A line of a table's footer as a sentence of a page."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def metric_table(summary: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     Returns:
         ``methods`` with ``mean``, ``std``, ``median``, ``n`` by metric; ``differences`` to the baselines
         with paired bootstrap intervals; ``groups`` of cases; ``aapm``: the anchors, and which metrics
-        were dropped and why; ``cases_without_near_region``.
+        were dropped and why; ``changes_untouched_rays``: the methods whose images nothing binds to the rays
+        that missed the metal; ``cases_without_near_region``.
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
     scale, dropped = anchors(rows)
@@ -59,6 +60,7 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
         "groups": {fact: _groups(rows, names, fact) for fact in GROUPS},
         "aapm": {"anchors": {name: list(pair) for name, pair in scale.items()}, "dropped": dropped},
         "images_alone": sorted({r["method"] for r in rows if math.isnan(r["off_trace_max_abs_change"])}),
+        "changes_untouched_rays": sorted({r["method"] for r in rows if r.get("changes_untouched_rays")}),
         "cases_without_near_region": without,
     }
 

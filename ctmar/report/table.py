@@ -35,7 +35,23 @@ def format_table(summary: Mapping[str, Any]) -> str:
         lines.append("no pixel near metal in: " + ", ".join(summary["cases_without_near_region"]))
     if summary.get("images_alone"):
         lines.append("scored by their images alone: " + ", ".join(summary["images_alone"]))
+    lines += [text for text in (unbound_text(summary),) if text]
     return "\n".join(lines)
+
+
+def unbound_text(summary: Mapping[str, Any]) -> str:
+    """One sentence on the methods whose images can change rays that missed the metal; empty without any."""
+    names = summary.get("changes_untouched_rays", [])
+    changed = {n: summary["methods"][n]["off_trace_rms_reprojected"]["mean"] for n in names}
+    told = [n if (rms := changed[n]) is None else f"{n} (RMS {rms:.2g} reprojected)" for n in names]
+    return unbound_sentence(told)
+
+
+def unbound_sentence(methods: Sequence[str]) -> str:
+    """The sentence, for methods by name; empty without any."""
+    if not methods:
+        return ""
+    return f"images not bound to the measured rays, which they can change off the trace: {', '.join(methods)}"
 
 
 def _origin(summary: Mapping[str, Any]) -> str:

@@ -93,6 +93,9 @@ def method_from_checkpoint(path: Path) -> Method:
     checkpoint: dict[str, Any] = load_checkpoint(str(path))
     cfg = OmegaConf.create(checkpoint[CONFIG_KEY])
     assert isinstance(cfg, DictConfig)
+    if cfg.model.get("refine", "none") != "none":
+        # What is promised of a corrected scan rests on its rays, to which such an image is not bound.
+        raise CtmarError(f"checkpoint must be of a completion alone, got model.refine={cfg.model.refine}")
     model = build_model(cfg)
     load_weights(model, checkpoint)
     if cfg.data.source != "image":

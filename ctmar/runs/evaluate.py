@@ -14,7 +14,7 @@ from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
-from ctmar.evaluation import ImageMethod, Method, evaluate, format_table
+from ctmar.evaluation import ImageMethod, Method, evaluate, format_table, has_own_image
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
@@ -92,11 +92,12 @@ def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, fold
 def as_method(model: Completion) -> "Method | ImageMethod":
     """The model as the evaluation calls it: no gradients, on its own device, answer on the CPU."""
     model.eval()
-    return _RunsImages(model) if isinstance(model, ImageMethod) else _Runs(model)
+    runs = _RunsImages if has_own_image(model) else _Runs
+    return runs(model)
 
 
 class _Runs:
-    """A model that completes sinograms; one of single slices answers a stack by its centre, which is scored."""
+    """A model that completes sinograms; one of single slices answers a stack by its scored centre."""
 
     def __init__(self, model: Completion) -> None:
         self.model = model
@@ -121,7 +122,9 @@ class _RunsImages(_Runs):
 
     def image_hu(self, sample: MARSample) -> Tensor:
         with torch.inference_mode():
-            image: Tensor = self.model.image_hu(self._moved(sample.center()))
+            # A model of three slices needs its neighbours; for others they would be work for nothing.
+            several = (self.model.slices or 1) > 1
+            image: Tensor = self.model.image_hu(self._moved(sample if several else sample.center()))
         return image.cpu()
 
 

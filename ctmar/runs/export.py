@@ -19,6 +19,8 @@ from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import make
 from ctmar.runs.evaluate import load_checkpoint
 
+UNTOLD = ("_target_", "generator_checkpoint")
+"""Of the model's settings: its class, and a path of the machine that it was fitted on."""
 METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft", "aapm_score")
 LIMITS = (
     "Not a medical device. The metal was simulated; no figure is from metal in a patient.",
@@ -65,7 +67,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
         "epochs": int(checkpoint["epoch"]) + 1,
         "steps": int(checkpoint["global_step"]),
         "trained_on": described,
-        "model": {key: value for key, value in settings["model"].items() if key != "_target_"},
+        "model": {key: value for key, value in settings["model"].items() if key not in UNTOLD},
         "limits": list(LIMITS),
     }
 

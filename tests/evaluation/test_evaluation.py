@@ -269,6 +269,64 @@ def test_metal_is_not_held_against_a_mask_of_the_image_itself(tmp_path, origin, 
     assert (figures["metal_dice"]["mean"] is not None) == known
 
 
+class Refined:
+    """Completes as the clean sinogram, and shows an image with 20 HU more in 36 pixels off the trace."""
+
+    def __call__(self, sample):
+        return sample.clean
+
+    def image_hu(self, sample):
+        image = (sample.clean - 1.0) * 1000.0
+        image[..., :6, :6] += 20.0
+        return image
+
+
+class Projects(IdentityRay):
+    """Image and sinogram are one in both directions."""
+
+    def forward(self, image_mu):
+        return image_mu / MU_WATER
+
+
+@pytest.mark.parametrize("own_image", [True, False])
+def test_an_image_of_its_own_is_marked_in_every_report(tmp_path, own_image):
+    model = Refined()
+    if not own_image:
+        model.own_image = False
+    methods = METHODS | {"model": model}
+    evaluate(methods, [make_sample()], Projects(), tmp_path, progress=False, num_panels=1)
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    rows = {row["method"]: row for row in read_rows(tmp_path / "cases.csv")}
+    # 20 HU are 0.02 of water's line integral 1; they hit 36 of the 576 - 64 rays off the trace.
+    changed = 0.02 * math.sqrt(36 / 512) if own_image else 0.0
+    assert float(rows["model"]["off_trace_rms_reprojected"]) == pytest.approx(changed, rel=1e-3)
+    assert summary["changes_untouched_rays"] == (["model"] if own_image else [])
+    assert {name: row["changes_untouched_rays"] for name, row in rows.items()} == {
+        "uncorrected": "False",
+        "li": "False",
+        "model": str(own_image),
+        "clean": "False",
+    }
+    assert all(float(rows[name]["off_trace_rms_reprojected"]) == 0.0 for name in ("uncorrected", "li"))
+    # What is promised of the completed sinogram stands beside it.
+    assert summary["off_trace_max_abs_change"] == 0.0
+    sentence = "mages not bound to the measured rays, which they can change off the trace: model (RMS 0.0053"
+    assert (sentence in format_table(summary)) == own_image
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count(sentence) == (2 if own_image else 0)  # at the top, and in the tables
+
+
+def test_an_image_alone_is_marked_without_a_figure(tmp_path):
+    class Folder:
+        def image_hu(self, sample):
+            return sample.reference_hu
+
+    summary = run(tmp_path, [make_sample()], METHODS | {"theirs": Folder()})
+    assert summary["changes_untouched_rays"] == ["theirs"]
+    assert summary["methods"]["theirs"]["off_trace_rms_reprojected"]["mean"] is None
+    assert format_table(summary).endswith("which they can change off the trace: theirs")
+
+
 def test_screws_are_measured_in_what_an_image_shows_of_them(tmp_path):
     class Shown:
         """A method of images: the screw of rows 2 to 22 and columns 11 to 13, three pixels short."""

@@ -140,11 +140,13 @@ def test_checkpoint_loads_with_weights_only_and_rebuilds(make_sample, tmp_path) 
     assert torch.equal(rebuilt.complete(sample), model.complete(sample))
 
 
-def test_generator_starts_from_a_fitted_unet(make_sample, tmp_path) -> None:
+@pytest.mark.parametrize("kind", [UNetCompletion, CGANCompletion])
+def test_generator_starts_from_a_fitted_unet(make_sample, tmp_path, kind) -> None:
     sample = make_sample()
     unet = UNetCompletion(**GENERATOR)
     fit(unet, [sample] * 2, tmp_path).save_checkpoint(tmp_path / "unet.ckpt")
-    model = CGANCompletion(generator_checkpoint=str(tmp_path / "unet.ckpt"), **TINY).eval()
+    options = TINY if kind is CGANCompletion else GENERATOR
+    model = kind(generator_checkpoint=str(tmp_path / "unet.ckpt"), **options).eval()
     unet.eval()
     assert not torch.equal(model.complete(sample), unet.complete(sample))
     model.setup("fit")

@@ -19,8 +19,9 @@ from ctmar.losses import (
     trace_mse,
     trace_ramp_mse,
 )
-from ctmar.models.completion import UNetCompletion, cosine_factor
+from ctmar.models.completion import UNetCompletion
 from ctmar.models.inputs import cut_bins
+from ctmar.models.schedule import cosine_factor
 from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 

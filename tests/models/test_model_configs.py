@@ -12,7 +12,7 @@ from ctmar.models.completion import NetworkCompletion
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
 # What a run chooses differently from a bare constructor.
-DIFFERENT = {"augment_mirror", "augment_rotate_views", "augment_seed"}
+DIFFERENT = {"augment_mirror", "augment_rotate_views", "augment_seed", "refine_filter"}
 
 
 def config(name: str) -> dict:

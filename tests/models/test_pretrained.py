@@ -9,12 +9,13 @@ from safetensors.torch import save_file
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.models import pretrained
+from ctmar.models import pretrained, weights
 from ctmar.models.augment import move_back, move_sample
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
-from ctmar.models.pretrained import PretrainedCompletion, available, load, read, save
+from ctmar.models.pretrained import PretrainedCompletion, load, save
 from ctmar.models.symmetry import MOVES, covered, spread_factor
+from ctmar.models.weights import available, read
 from ctmar.operators import RayTransform
 
 BEAM = ParallelBeam(48, 65, 1.0)
@@ -38,8 +39,10 @@ def file(tmp_path):
 @pytest.mark.parametrize("kind", [UNetCompletion, CGANCompletion])
 def test_a_model_comes_back_without_its_discriminator(make_sample, tmp_path, kind) -> None:
     model, sample = fitted(kind), make_sample()
+    model.hparams["generator_checkpoint"] = "a/path/of/mine.ckpt"
     save(tmp_path / "a.safetensors", model, BEAM, {"seed": 3})
-    _, state = read(tmp_path / "a.safetensors")
+    about, state = read(tmp_path / "a.safetensors")
+    assert "a/path" not in json.dumps(about)
     assert all(name.startswith("generator.") for name in state)
     again = load(tmp_path / "a.safetensors", symmetries=1)
     assert torch.equal(again.complete(sample), model.complete(sample))
@@ -149,5 +152,5 @@ def test_the_package_ships_weights_under_twenty_megabytes(make_sample) -> None:
     assert pretrained.DEFAULT in available()
     model = load()
     assert isinstance(model, PretrainedCompletion)
-    assert (pretrained.FOLDER / "unet.safetensors").stat().st_size < 20e6
+    assert (weights.FOLDER / "unet.safetensors").stat().st_size < 20e6
     assert {"seed", "commit", "limits", "trained_on"} <= model.card.keys()

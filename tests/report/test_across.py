@@ -79,6 +79,24 @@ def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys, monkeypa
     )
 
 
+def test_runs_whose_images_are_their_own_are_marked(sweep, tmp_path) -> None:
+    sentence = "images not bound to the measured rays, which they can change off the trace: model of λ=10.0"
+    text = compare([sweep / "0", sweep / "2"], tmp_path / "bound.html", "model")
+    assert sentence not in text
+    for name in ("0", "2"):
+        table = (sweep / name / "evaluation" / "cases.csv").read_text(encoding="utf-8").splitlines()
+        if name == "2":
+            table = [line.replace(",False,", ",True,") if ",model," in line else line for line in table]
+        folder = tmp_path / "runs" / name / "evaluation"
+        folder.mkdir(parents=True)
+        (folder / "cases.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
+        config = (sweep / name / "evaluation" / "config.json").read_text(encoding="utf-8")
+        (folder / "config.json").write_text(config, encoding="utf-8")
+    text = compare([tmp_path / "runs"], tmp_path / "own.html", "model")
+    assert sentence in text
+    assert sentence[1:] in (tmp_path / "own.html").read_text(encoding="utf-8")
+
+
 def test_what_cannot_be_compared_is_one_line(sweep, tmp_path, capsys, monkeypatch) -> None:
     with pytest.raises(CtmarError, match=r"a run must hold evaluation/cases\.csv"):
         find_runs([tmp_path])

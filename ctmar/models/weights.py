@@ -1,0 +1,77 @@
+"""Files of weights: which the package ships, how one is read, and a generator's start from one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ctmar.errors import CtmarError
+
+FOLDER = Path(__file__).parents[1] / "weights"
+SCHEMA = 1
+KEY = "ctmar"
+
+
+def shipped(weights: str | Path) -> Path:
+    """The file of shipped weights; a path that ends in ``.safetensors`` is itself."""
+    return Path(weights) if str(weights).endswith(".safetensors") else FOLDER / f"{weights}.safetensors"
+
+
+def available() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of its weights, and the weights.
+
+    Raises:
+        CtmarError: There is no such file, or it is none of ctmar's.
+    """
+    if not path.is_file():
+        known = ", ".join(available()) or "none"
+        raise CtmarError(f"weights must be a .safetensors file or one of {known}, got {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(KEY, "null"))
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CtmarError(f"weights must be a safetensors file, {path} is none: {short(error)}") from None
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+        raise CtmarError(f"weights must be exported by ctmar (schema {SCHEMA}), {path} is not")
+    return about, state
+
+
+def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The generator's weights from a checkpoint of this package or its safetensors; nothing is unpickled.
+
+    Args:
+        path: The file, or the name of weights that ctmar ships.
+        expected: The state of the generator that takes them: names and shapes must agree.
+
+    Raises:
+        CtmarError: There is no such file, or its generator has another architecture.
+    """
+    if path.endswith(".safetensors") or path in available():
+        _, state = read(shipped(path))
+    elif Path(path).is_file():
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    else:
+        raise CtmarError(f"generator_checkpoint must be a checkpoint file, got {path}")
+    prefix = "generator."
+    weights = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
+        raise CtmarError(
+            f"generator_checkpoint must hold a generator of the same inputs and channels, got {path}"
+        )
+    return weights
+
+
+def short(error: Exception) -> str:
+    """An error of another library in one line."""
+    return " ".join(str(error).split())[:200]
