@@ -25,6 +25,7 @@ from ctmar.models.completion import NetworkCompletion, UNetCompletion
 from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
 from ctmar.models.symmetry import MOVES, predictions
+from ctmar.models.uncertainty import ErrorModel, ray_features
 from ctmar.models.weights import KEY, SCHEMA, read, shipped, short
 from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
@@ -112,8 +113,7 @@ class PretrainedCompletion(Completion):
     def spread(self, sample: MARSample) -> Tensor:
         """Standard deviation of the answers, 0 off the trace, ``sample.measured``'s shape.
 
-        Times ``card["spread"]["factor"]``, where the card has it, it holds the share of the errors that
-        stands beside it.
+        By itself it says little of the error: :meth:`half_width` does.
 
         Raises:
             CtmarError: The network is asked once only.
@@ -122,6 +122,26 @@ class PretrainedCompletion(Completion):
             raise CtmarError("a spread needs symmetries of 2 or more, got 1")
         sample = self.select(sample)
         return torch.where(sample.metal_trace, self.answers(sample).std(0), 0.0)
+
+    def half_width(self, sample: MARSample) -> Tensor:
+        """How far completed rays may be off, ``sample.measured``'s shape, a line integral; 0 off the trace.
+
+        The share ``card["uncertainty"]["coverage"]`` of the errors of cases like the training's lies within.
+
+        Raises:
+            CtmarError: The weights were not calibrated (``scripts/calibrate.py``), or are asked once only.
+        """
+        told = self.card.get("uncertainty")
+        if told is None:
+            raise CtmarError("these weights tell no uncertainty: scripts/calibrate.py fits it")
+        if self.symmetries < 2:
+            raise CtmarError("an uncertainty needs symmetries of 2 or more, got 1")
+        sample = self.select(sample)
+        answers = self.answers(sample)
+        features = ray_features(sample, answers.mean(0), answers.std(0), self.beam.det_spacing_mm)
+        width = torch.zeros_like(sample.measured)
+        width[sample.metal_trace] = ErrorModel.from_dict(told).half_width(features).to(width.dtype)
+        return width
 
 
 def load(

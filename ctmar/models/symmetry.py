@@ -30,21 +30,3 @@ def predictions(network: NetworkCompletion, sample: MARSample, count: int) -> Te
         moved = move_sample(sample, mirror, views)
         answers.append(move_back(network.predict_trace(moved), mirror, views))
     return torch.stack(answers)
-
-
-def spread_factor(errors: Tensor, spreads: Tensor, coverage: float) -> float:
-    """The factor by which spreads must be taken for ``coverage`` of the errors to lie within them.
-
-    Args:
-        errors: Any shape.
-        spreads: The same shape, positive.
-        coverage: Share in (0, 1).
-    """
-    ratio = (errors.abs() / spreads.clamp(min=1e-9)).flatten().double()
-    place = max(0, min(len(ratio) - 1, round(coverage * len(ratio)) - 1))
-    return float(ratio.sort().values[place])
-
-
-def covered(errors: Tensor, spreads: Tensor, factor: float) -> float:
-    """Share of the errors within ``factor`` times their spread."""
-    return float((errors.abs() <= factor * spreads).double().mean())

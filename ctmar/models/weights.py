@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.files import whole
 
 FOLDER = Path(__file__).parents[1] / "weights"
 SCHEMA = 1
@@ -44,6 +45,27 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise CtmarError(f"weights must be exported by ctmar (schema {SCHEMA}), {path} is not")
     return about, state
+
+
+def rewrite_card(weights: str | Path, entries: dict[str, Any], out: Path | None = None) -> Path:
+    """Puts entries on a weights file's card; the weights stay as they are.
+
+    Args:
+        weights: File, or name of weights that ctmar ships.
+        entries: Plain types, by name.
+        out: Where the file goes; its own place where None. It is written aside and renamed.
+
+    Returns:
+        The file.
+    """
+    path = shipped(weights)
+    about, state = read(path)
+    about["card"] |= entries
+    target = path if out is None else out
+    with whole(target) as aside:
+        save_file(state, aside, metadata={KEY: json.dumps(about, sort_keys=True)})
+        aside.chmod(0o644)
+    return target
 
 
 def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:

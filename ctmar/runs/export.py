@@ -42,8 +42,6 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     card = describe(trained, checkpoint, cfg.commit or commit_at_hand())
     if cfg.summary is not None:
         card["figures"] = figures(Path(str(cfg.summary)), str(cfg.method))
-    if cfg.spread is not None:
-        card["spread"] = OmegaConf.to_container(cfg.spread, resolve=True)
     save(output, model, make(trained.geometry.beam), card)
     text = card_text(output.stem, card, sum(p.numel() for p in model.generator.parameters()))
     write_text(output.with_suffix(".md"), text)
@@ -112,9 +110,8 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     ]
     if "figures" in card:
         lines += ["", *_table(card["figures"])]
-    if "spread" in card:
-        told = ", ".join(f"{key} {value}" for key, value in card["spread"].items())
-        lines += ["", f"Uncertainty, the spread of four answers times its factor: {told}."]
+    if "uncertainty" in card:
+        lines += ["", _uncertainty(card["uncertainty"])]
     lines += ["", "## Limits", *(f"- {limit}" for limit in card["limits"])]
     return "\n".join(lines) + "\n"
 
@@ -132,6 +129,16 @@ def _table(found: dict[str, Any]) -> list[str]:
         "|---" * (len(metrics) + 1) + "|",
         *rows,
     ]
+
+
+def _uncertainty(told: dict[str, Any]) -> str:
+    bands = ", ".join(f"{share:.2f}" for share in told["coverage_by_width"])
+    return (
+        f"Uncertainty (`half_width`): made on {told['cases']} validation cases to hold {told['coverage']:g}"
+        f" of the errors on the trace; it holds {told['test_coverage']:.2f} on {told['test_cases']} others"
+        f" ({bands} from the narrowest fifth to the widest); rank correlation with the error"
+        f" {told['rank']:.2f}."
+    )
 
 
 def _number(value: float | None) -> str:

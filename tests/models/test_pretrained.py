@@ -14,8 +14,9 @@ from ctmar.models.augment import move_back, move_sample
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
 from ctmar.models.pretrained import PretrainedCompletion, load, save
-from ctmar.models.symmetry import MOVES, covered, spread_factor
-from ctmar.models.weights import available, read
+from ctmar.models.symmetry import MOVES
+from ctmar.models.uncertainty import ErrorModel
+from ctmar.models.weights import available, read, rewrite_card
 from ctmar.operators import RayTransform
 
 BEAM = ParallelBeam(48, 65, 1.0)
@@ -92,14 +93,19 @@ def test_answers_are_those_of_the_moved_case_moved_back(make_sample) -> None:
         PretrainedCompletion(network, BEAM, symmetries=9)
 
 
-def test_the_factor_covers_what_it_was_made_to() -> None:
-    torch.manual_seed(0)
-    spreads = torch.rand(2, 20_000) + 0.1
-    errors = 2.5 * spreads * torch.randn(2, 20_000)
-    factor = spread_factor(errors[0], spreads[0], 0.9)
-    assert factor == pytest.approx(2.5 * 1.645, rel=0.03)
-    assert covered(errors[1], spreads[1], factor) == pytest.approx(0.9, abs=0.01)
-    assert covered(errors[1], spreads[1], 1.0) < 0.4
+def test_half_widths_follow_the_card_and_nothing_else(make_sample, file) -> None:
+    sample, model = make_sample(), load(file, BEAM, symmetries=4)
+    with pytest.raises(CtmarError, match="tell no uncertainty: scripts/calibrate.py"):
+        model.half_width(sample)
+    # By the path alone, and twice that: 2 * (path + 1).
+    told = ErrorModel((0.0, 1.0, 0.0, 0.0, 0.0, 0.0), 2.0, 0.9).to_dict()
+    calibrated = load(rewrite_card(file, {"uncertainty": told}), BEAM, symmetries=4)
+    width, trace = calibrated.half_width(sample), sample.metal_trace
+    torch.testing.assert_close(width[trace], 2 * (sample.metal_path_mm[trace] + 1), rtol=1e-4, atol=1e-4)
+    assert not width[~trace].any()
+    assert torch.equal(calibrated.complete(sample), model.complete(sample))  # the weights stayed
+    with pytest.raises(CtmarError, match="symmetries of 2 or more, got 1"):
+        load(file, BEAM, symmetries=1).half_width(sample)
 
 
 def test_samples_of_a_beam_it_was_not_told_of_are_refused(make_sample, file) -> None:

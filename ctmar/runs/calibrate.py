@@ -1,0 +1,118 @@
+"""The uncertainty of weights, fitted on validation cases and put on their card: ``scripts/calibrate.py``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from ctmar.files import write_text
+from ctmar.models.pretrained import PretrainedCompletion, load
+from ctmar.models.uncertainty import ErrorModel, fit_error_model, rank_correlation, ray_features
+from ctmar.models.weights import read, rewrite_card
+from ctmar.runs.build import build_data
+from ctmar.runs.cli import config_dir, one_line
+from ctmar.runs.export import card_text
+from ctmar.sample import MARSample, collate
+
+BANDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fits, prints the coverage on test cases, writes the card; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="calibrate.py", description=__doc__)
+    parser.add_argument("weights", help="a .safetensors file, or the name of weights that ctmar ships")
+    parser.add_argument(
+        "overrides", nargs="*", help="cases like the training's (default: experiment=unet_pretrain)"
+    )
+    parser.add_argument("--cases", type=int, default=40, help="validation cases to fit on")
+    parser.add_argument("--test-cases", type=int, default=40, help="test cases to tell the coverage of")
+    parser.add_argument("--coverage", type=float, default=0.9, help="share of errors that shall lie within")
+    parser.add_argument("--out", type=Path, help="file with the new card (default: the weights' own)")
+    given = parser.parse_intermixed_args(arguments)
+    if min(given.cases, given.test_cases) < 2:
+        parser.error("cases and test cases must be 2 or more")
+    try:
+        counts = given.cases, given.test_cases
+        print(calibrate(given.weights, given.overrides, *counts, given.coverage, given.out))
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def calibrate(
+    weights: str,
+    overrides: Sequence[str] = (),
+    cases: int = 40,
+    test_cases: int = 40,
+    coverage: float = 0.9,
+    out: Path | None = None,
+) -> str:
+    """Fits the error model of weights and puts it on their card.
+
+    Args:
+        weights: File, or name of weights that ctmar ships.
+        overrides: Of ``configs/train.yaml``, for cases like those of the training.
+        cases: Validation cases: the first half for the weights of the features, the second for the factor.
+        test_cases: Cases of the test split, which tell what the intervals are worth.
+        coverage: Share of the errors on the trace that shall lie within.
+        out: Where the file with the new card goes; its own place where None.
+
+    Returns:
+        A line with the coverage on the test cases, in all and in fifths by the predicted width; with
+        the rank correlation of width and error.
+    """
+    counts = f"data.num_cases={{train: 1, val: {cases}, test: {test_cases}}}"
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        cfg = compose("train", overrides=[*(overrides or ("experiment=unet_pretrain",)), counts])
+    data = build_data(cfg, 1)
+    model = load(weights)
+    model.use_geometry(data.simulator.ray)
+    data.prepare("val", "test")
+    fitted = fit_error_model(*_rays(model, data.val_dataloader().dataset), coverage)
+    features, errors = _rays(model, data.test_dataloader().dataset)
+    told = tell(fitted, features, errors) | {"cases": cases, "test_cases": test_cases}
+    file = rewrite_card(weights, {"uncertainty": fitted.to_dict() | told}, out)
+    about, state = read(file)
+    text = card_text(file.stem, about["card"], sum(value.numel() for value in state.values()))
+    write_text(file.with_suffix(".md"), text)
+    bands = ", ".join(f"{share:.2f}" for share in told["coverage_by_width"])
+    return (
+        f"{cases} validation cases: {coverage:g} of the errors within; {test_cases} test cases:"
+        f" {told['test_coverage']:.3f} in all, {bands} by width, rank correlation {told['rank']:.2f}"
+    )
+
+
+def tell(model: ErrorModel, features: Tensor, errors: Tensor) -> dict[str, Any]:
+    """Coverage on other rays, in all and from the narrowest fifth to the widest; rank correlation."""
+    width = model.half_width(features)
+    within = (errors.abs() <= width).double()
+    order = width.argsort()
+    bands = [round(float(within[part].mean()), 3) for part in order.tensor_split(BANDS)]
+    return {
+        "test_coverage": round(float(within.mean()), 3),
+        "coverage_by_width": bands,
+        "rank": round(rank_correlation(width, errors.abs()), 3),
+    }
+
+
+def _rays(model: PretrainedCompletion, cases: Any) -> tuple[Tensor, Tensor]:
+    """Features and errors of all rays on the traces of a data set, case after case."""
+    features, errors = [], []
+    for index in range(len(cases)):
+        sample: MARSample = model.select(collate([cases[index]]))
+        with torch.inference_mode():
+            answers = model.answers(sample)
+        completed, trace = answers.mean(0), sample.metal_trace
+        known = ray_features(sample, completed, answers.std(0), model.beam.det_spacing_mm)
+        features.append(known)
+        errors.append((completed - sample.clean)[trace])
+    return torch.cat(features), torch.cat(errors)

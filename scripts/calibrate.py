@@ -1,0 +1,8 @@
+"""The uncertainty of weights, fitted on validation cases: ``scripts/calibrate.py FILE [OVERRIDE ...]``."""
+
+import sys
+
+from ctmar.runs.calibrate import main
+
+if __name__ == "__main__":
+    sys.exit(main())
