@@ -67,8 +67,8 @@ def calibrate(
         out: Where the file with the new card goes; its own place where None.
 
     Returns:
-        A line with the coverage on the test cases, in all and in fifths by the predicted width; with
-        the rank correlation of width and error.
+        A line with the coverage on the test cases and the errors' RMS, in fifths by the predicted width;
+        and the rank correlation of width and error.
     """
     counts = f"data.num_cases={{train: 1, val: {cases}, test: {test_cases}}}"
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
@@ -84,22 +84,23 @@ def calibrate(
     about, state = read(file)
     text = card_text(file.stem, about["card"], sum(value.numel() for value in state.values()))
     write_text(file.with_suffix(".md"), text)
-    bands = ", ".join(f"{share:.2f}" for share in told["coverage_by_width"])
+    shares, sizes = (", ".join(map(str, told[f"{name}_by_width"])) for name in ("coverage", "rms"))
     return (
         f"{cases} validation cases: {coverage:g} of the errors within; {test_cases} test cases:"
-        f" {told['test_coverage']:.3f} in all, {bands} by width, rank correlation {told['rank']:.2f}"
+        f" {told['test_coverage']:.3f} in all; from the narrowest fifth to the widest {shares}, where the"
+        f" errors' RMS is {sizes}; rank correlation {told['rank']:.2f}"
     )
 
 
 def tell(model: ErrorModel, features: Tensor, errors: Tensor) -> dict[str, Any]:
-    """Coverage on other rays, in all and from the narrowest fifth to the widest; rank correlation."""
+    """Coverage and RMS of the errors on other rays, in all and from the narrowest fifth to the widest."""
     width = model.half_width(features)
     within = (errors.abs() <= width).double()
-    order = width.argsort()
-    bands = [round(float(within[part].mean()), 3) for part in order.tensor_split(BANDS)]
+    bands = width.argsort().tensor_split(BANDS)
     return {
         "test_coverage": round(float(within.mean()), 3),
-        "coverage_by_width": bands,
+        "coverage_by_width": [round(float(within[band].mean()), 3) for band in bands],
+        "rms_by_width": [round(float(errors[band].square().mean().sqrt()), 4) for band in bands],
         "rank": round(rank_correlation(width, errors.abs()), 3),
     }
 

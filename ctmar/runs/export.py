@@ -133,11 +133,12 @@ def _table(found: dict[str, Any]) -> list[str]:
 
 def _uncertainty(told: dict[str, Any]) -> str:
     bands = ", ".join(f"{share:.2f}" for share in told["coverage_by_width"])
+    sizes = ", ".join(f"{size:.3f}" for size in told["rms_by_width"])
     return (
         f"Uncertainty (`half_width`): made on {told['cases']} validation cases to hold {told['coverage']:g}"
         f" of the errors on the trace; it holds {told['test_coverage']:.2f} on {told['test_cases']} others"
-        f" ({bands} from the narrowest fifth to the widest); rank correlation with the error"
-        f" {told['rank']:.2f}."
+        f" ({bands} from the narrowest fifth to the widest, where the errors' RMS is {sizes}); rank"
+        f" correlation with the error {told['rank']:.2f}."
     )
 
 
