@@ -83,16 +83,13 @@ def method_from_checkpoint(path: Path) -> Method:
     """A network of a ctmar run, for stored images."""
     if path.suffix == ".safetensors":
         return pretrained(str(path))
-    from omegaconf import DictConfig, OmegaConf
-
-    from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
     from ctmar.clinical.network import NetworkMethod, Trained
     from ctmar.runs.build import build_model, make
     from ctmar.runs.evaluate import load_checkpoint, load_weights
+    from ctmar.runs.trust import config_of
 
     checkpoint: dict[str, Any] = load_checkpoint(str(path))
-    cfg = OmegaConf.create(checkpoint[CONFIG_KEY])
-    assert isinstance(cfg, DictConfig)
+    cfg = config_of(checkpoint)
     model = build_model(cfg)
     load_weights(model, checkpoint)
     if cfg.data.source != "image":
