@@ -122,6 +122,7 @@ class CGANCompletion(NetworkCompletion):
         schedules: Any = self.lr_schedulers()
 
         loss_d = self._discriminator_loss(sample, inputs, completed.detach())
+        self.require_finite(loss_d, sample, batch_idx)
         due = self._due(batch_idx)
         self._step(optimizers[1], schedules[1], loss_d, due)
 
@@ -137,6 +138,7 @@ class CGANCompletion(NetworkCompletion):
             loss_adv = loss_adv + self.hparams["feature_weight"] * feature_error(true, features)
         _require_grad(learning, True)
         loss_g = self._adversarial_weight() * loss_adv + self.hparams["lambda_l2"] * loss_l2
+        self.require_finite(loss_g, sample, batch_idx)
         self._step(optimizers[0], schedules[0], loss_g, due)
 
         losses = {"": loss_g, "_l2": loss_l2, "_adversarial": loss_adv, "_discriminator": loss_d}
