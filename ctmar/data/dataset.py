@@ -1,6 +1,9 @@
 """Cases of a split as a map-style data set, simulated once and kept."""
 
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 from torch.utils.data import Dataset, Sampler
@@ -9,9 +12,6 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.sample import MARSample
-
-ROUND = 8
-"""Cases a process makes before what happened is told: they wait for the slowest at its end."""
 
 
 class CaseDataset(Dataset[MARSample]):
@@ -63,34 +63,55 @@ class CaseDataset(Dataset[MARSample]):
         return [] if self.store is None else self.store.missing(self.split, range(self.num_cases))
 
 
-def simulate_ahead(
-    cases: Sequence[tuple[str, CaseDataset, int]], workers: int, label: str
-) -> Iterator[str | None]:
+Case = tuple[str, CaseDataset, int]
+"""What to call a case, the data set that keeps it, its number there."""
+
+
+def simulate_ahead(cases: Sequence[Case], workers: int, label: str) -> Iterator[str | None]:
     """Puts cases on disk over processes, with a progress bar, in any order.
 
     Args:
-        cases: What to call a case, the data set that keeps it, its number there.
+        cases: The cases.
         workers: Processes; with 0 or 1 it is this one.
         label: What the bar says.
 
     Yields:
         None for each case that was made; for one that cannot be, a line that says why.
     """
-    from joblib import Parallel, delayed
     from tqdm import tqdm
 
     if not cases:
         return
+    with tqdm(total=len(cases), desc=label, unit="case", mininterval=2.0) as bar:
+        for reason in _all_made([(name, data.lean(), n) for name, data, n in cases], workers):
+            bar.update()
+            yield reason
+
+
+def _all_made(cases: Sequence[Case], workers: int) -> Iterator[str | None]:
+    """Makes the cases over processes, or in this one; yields as :func:`simulate_ahead`.
+
+    Raises:
+        CtmarError: A process died. (A pool of ``multiprocessing`` would wait for it for ever.)
+    """
+    if workers <= 1:
+        yield from (_made(*case) for case in cases)
+        return
     # Forked where the system forks: they start at once, with the bodies that this process has built.
-    with (
-        Parallel(n_jobs=max(workers, 1), backend="multiprocessing", batch_size=1) as pool,
-        tqdm(total=len(cases), desc=label, unit="case", mininterval=2.0) as bar,
-    ):
-        size = ROUND * max(workers, 1)
-        for some in (cases[n : n + size] for n in range(0, len(cases), size)):
-            for reason in pool(delayed(_made)(name, d.lean(), n) for name, d, n in some):
-                bar.update()
-                yield reason
+    # Ctrl-C reaches every process of a terminal: this one answers it, after the cases in hand.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(min(workers, len(cases)), initializer=signal.signal, initargs=ignore) as pool:
+        try:
+            waiting = [pool.submit(_made, *case) for case in cases]
+            for done in as_completed(waiting):
+                yield done.result()
+        except BrokenProcessPool:
+            raise CtmarError(
+                "a process that simulates cases died, perhaps for want of memory; what was made stays, the"
+                " same command goes on (with data.num_workers=0 this process makes them)"
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _made(name: str, data: CaseDataset, index: int) -> str | None:

@@ -5,6 +5,7 @@ nothing broken behind. A case's bytes, and those of a shard, depend on its conte
 chosen over Zarr by measurement (docs/data-sets.md).
 """
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -190,9 +191,14 @@ def _add(file: h5py.File, name: str, arrays: Arrays) -> None:
 
 
 def _write(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Writes a file aside, gets it to the disk and gives it its name."""
-    with whole(path) as partial:
-        with h5py.File(partial, "w", locking=False) as file:
-            fill(file)
-        with partial.open("rb") as done:
-            os.fsync(done.fileno())
+    """Writes a file aside, gets it to the disk and gives it its name.
+
+    Built in memory first: a full disk makes HDF5 end the whole process with a segmentation fault.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        fill(file)
+    with whole(path) as partial, partial.open("wb") as target:
+        target.write(content.getbuffer())
+        target.flush()
+        os.fsync(target.fileno())

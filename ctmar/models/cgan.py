@@ -112,13 +112,16 @@ class CGANCompletion(NetworkCompletion):
         """One step of the discriminator, then one of the generator; or the image network's loss alone."""
         sample = self.training_sample(sample, batch_idx)
         if self.hparams["refine"] == "after":
-            return self.refinement_step(sample)
+            loss = self.refinement_step(sample)
+            self.require_finite(loss, sample, batch_idx)
+            return loss
         inputs = self.inputs_of(sample)
         completed = compose(sample, self.predict_from(sample, inputs))
         optimizers: Any = self.optimizers()
         schedules: Any = self.lr_schedulers()
 
         loss_d = self._discriminator_loss(sample, inputs, completed.detach())
+        self.require_finite(loss_d, sample, batch_idx)
         due = self._due(batch_idx)
         self._step(optimizers[1], schedules[1], loss_d, due)
 
@@ -134,6 +137,7 @@ class CGANCompletion(NetworkCompletion):
             loss_adv = loss_adv + self.hparams["feature_weight"] * feature_error(true, features)
         _require_grad(learning, True)
         loss_g = self._adversarial_weight() * loss_adv + self.hparams["lambda_l2"] * loss_l2
+        self.require_finite(loss_g, sample, batch_idx)
         self._step(optimizers[0], schedules[0], loss_g, due)
 
         losses = {"": loss_g, "_l2": loss_l2, "_adversarial": loss_adv, "_discriminator": loss_d}

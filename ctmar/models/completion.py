@@ -26,6 +26,7 @@ from ctmar.losses import (
 )
 from ctmar.models.augment import augment
 from ctmar.models.base import compose
+from ctmar.models.finite import require_finite_loss, require_finite_weights
 from ctmar.models.freezing import freeze as freeze_layers
 from ctmar.models.freezing import keep_statistics
 from ctmar.models.inputs import build_inputs, check_inputs, cut_bins, fill_sinogram, trace_window
@@ -302,13 +303,26 @@ class NetworkCompletion(RefinedImages):
         options = h["augment_mirror"], h["augment_rotate_views"]
         return augment(sample, generator, *options, images=self.refinement is not None)
 
+    def on_validation_epoch_start(self) -> None:
+        """A checkpoint follows each validation: weights that are no numbers end the run before it."""
+        require_finite_weights(self, f"the weights after epoch {self.current_epoch + 1}")
+
+    def require_finite(self, loss: Tensor, sample: MARSample, batch_idx: int) -> None:
+        """Raises a CtmarError where a training loss is NaN or infinite: no step is made from it."""
+        require_finite_loss(
+            loss, sample, f"the loss of epoch {self.current_epoch + 1}, batch {batch_idx + 1}"
+        )
+
     def validation_step(self, sample: MARSample, batch_idx: int) -> None:
         """Gathers the loss, and the mean squared errors of model and fill, over all trace bins."""
         sample = self.select(sample)
         bins = sample.metal_trace.sum().clamp(min=1)
         fill = compose(sample, fill_sinogram(sample, self.hparams["fill"]))
         completed = self.complete(sample)
-        self.val_loss.update(self.trace_loss(completed, sample), weight=bins)
+        loss = self.trace_loss(completed, sample)
+        # The mean would leave a NaN out, and call the rest the loss.
+        require_finite_loss(loss, sample, f"the validation loss of epoch {self.current_epoch + 1}")
+        self.val_loss.update(loss, weight=bins)
         for metric, sinogram in ((self.val_error, completed), (self.val_fill, fill)):
             metric.update(trace_mse(sinogram, sample.clean, sample.metal_trace), weight=bins)
         if self.refinement is not None:
@@ -390,9 +404,12 @@ class UNetCompletion(NetworkCompletion):
         """The loss of a batch; logs ``train/loss``."""
         sample = self.training_sample(sample, batch_idx)
         if self.hparams["refine"] == "after":
-            return self.refinement_step(sample)
+            loss = self.refinement_step(sample)
+            self.require_finite(loss, sample, batch_idx)
+            return loss
         completed = self.complete(sample)
         loss = self.trace_loss(completed, sample) + self.further_terms(completed, sample)
+        self.require_finite(loss, sample, batch_idx)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
         return loss
 

@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
-from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.errors import CtmarError
 from ctmar.evaluation import ImageMethod, Method, evaluate
@@ -21,6 +20,7 @@ from ctmar.runs.build import make, plain, set_threads
 from ctmar.runs.evaluate import as_method, load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
 from ctmar.runs.test_set import TestSet
+from ctmar.runs.trust import config_of
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -103,7 +103,7 @@ def find_models(cfg: DictConfig) -> dict[str, Completion]:
 def from_checkpoint(path: str) -> Completion:
     """The model of a ctmar run, with its weights."""
     checkpoint = load_checkpoint(path)
-    model: Completion = make(checkpoint[CONFIG_KEY]["model"])
+    model: Completion = make(config_of(checkpoint).model)
     load_weights(model, checkpoint)
     return model
 

@@ -75,10 +75,10 @@ def _command(name: str) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except CtmarError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {_flat(error)}", file=sys.stderr, flush=True)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"error: {error.strerror or type(error).__name__}: {error.filename or ''}", file=sys.stderr)
+        print(f"error: {_of_system(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -136,12 +136,41 @@ def one_line(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CtmarError):
-            return " ".join(str(cause).split())
+            return _flat(cause)
         cause = cause.__cause__ or cause.__context__
+    said = _of_machine(error)
+    if said is not None:
+        return said
     if isinstance(error, InstantiationException):
-        return " ".join(f"{error.__cause__ or error}".split())
+        return _flat(error.__cause__ or error)
     if "hydra/sweeper/optuna" in str(error):
         return "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return " ".join(str(error).split())
+        return _flat(error)
     return None
+
+
+def _of_machine(error: BaseException) -> str | None:
+    """The line for what is the machine's: its disk, its memory, its network."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_system(error)
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            f"a process that loads cases died, perhaps for want of memory: {_flat(error).rstrip('.')};"
+            " with data.num_workers=0 there is none"
+        )
+    if type(error).__module__.startswith("wandb."):
+        return (
+            f"wandb: {str(error).splitlines()[0] if str(error) else type(error).__name__};"
+            " with logger.wandb.offline=true the run stays on this disk"
+        )
+    return None
+
+
+def _of_system(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return _flat(f"{reason}: {error.filename}" if error.filename else reason)
+
+
+def _flat(said: object) -> str:
+    return " ".join(str(said).split())

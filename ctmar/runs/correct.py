@@ -83,16 +83,13 @@ def method_from_checkpoint(path: Path) -> Method:
     """A network of a ctmar run, for stored images."""
     if path.suffix == ".safetensors":
         return pretrained(str(path))
-    from omegaconf import DictConfig, OmegaConf
-
-    from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
     from ctmar.clinical.network import NetworkMethod, Trained
     from ctmar.runs.build import build_model, make
     from ctmar.runs.evaluate import load_checkpoint, load_weights
+    from ctmar.runs.trust import config_of
 
     checkpoint: dict[str, Any] = load_checkpoint(str(path))
-    cfg = OmegaConf.create(checkpoint[CONFIG_KEY])
-    assert isinstance(cfg, DictConfig)
+    cfg = config_of(checkpoint)
     if cfg.model.get("refine", "none") != "none":
         # What is promised of a corrected scan rests on its rays, to which such an image is not bound.
         raise CtmarError(f"checkpoint must be of a completion alone, got model.refine={cfg.model.refine}")

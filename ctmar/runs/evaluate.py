@@ -1,6 +1,7 @@
 """Evaluation: of the model a run has just trained, of a checkpoint, or of a classical method."""
 
-import pickle
+import pickle  # nosec B403: the name of its exception; nothing is unpickled
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
 from ctmar.runs.build import build_data, build_model, make, plain, set_threads
 from ctmar.runs.folder import output_dir
+from ctmar.runs.trust import config_of
 from ctmar.sample import MARSample
 
 RUN_KEYS = (
@@ -44,7 +46,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             raise CtmarError("evaluation needs ckpt_path=…, or a method without weights such as model=li")
     else:
         checkpoint = load_checkpoint(cfg.ckpt_path)
-        cfg = merged(cfg, checkpoint[CONFIG_KEY], overrides)
+        cfg = merged(cfg, config_of(checkpoint), overrides)
         model = build_model(cfg)
         load_weights(model, checkpoint)
     set_threads(cfg)
@@ -144,8 +146,9 @@ def load_checkpoint(path: str) -> dict[str, Any]:
     """A checkpoint of a ctmar run, read without unpickling code."""
     require_checkpoint(path)
     try:
+        _require_undamaged(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CtmarError(
             f"ckpt_path must be a checkpoint of ctmar, {path!r} cannot be read: {reason}"
@@ -153,6 +156,14 @@ def load_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise CtmarError(f"ckpt_path must be a checkpoint of a ctmar run with its config, {path!r} is none")
     return checkpoint
+
+
+def _require_undamaged(path: str) -> None:
+    """Compares the checksums of a checkpoint's parts, which ``torch.load`` does not."""
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"its part {damaged} is damaged")
 
 
 def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
@@ -164,7 +175,7 @@ def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
         raise CtmarError(f"the checkpoint's weights do not fit the configured model: {reason}") from None
 
 
-def merged(cfg: DictConfig, trained: dict[str, Any], overrides: Sequence[str]) -> DictConfig:
+def merged(cfg: DictConfig, trained: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The checkpoint's config, changed by what the command line names and by nothing else.
 
     Args:
@@ -172,8 +183,7 @@ def merged(cfg: DictConfig, trained: dict[str, Any], overrides: Sequence[str]) -
         trained: The config that the checkpoint carries.
         overrides: The command line's overrides.
     """
-    out = OmegaConf.create(trained)
-    assert isinstance(out, DictConfig)
+    out = trained.copy()
     with open_dict(out):
         for key in RUN_KEYS:
             out[key] = cfg[key]

@@ -10,7 +10,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 import ctmar
-from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.models.completion import NetworkCompletion
@@ -18,6 +17,7 @@ from ctmar.models.pretrained import save
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import make
 from ctmar.runs.evaluate import load_checkpoint
+from ctmar.runs.trust import config_of
 
 UNTOLD = ("_target_", "generator_checkpoint")
 """Of the model's settings: its class, and a path of the machine that it was fitted on."""
@@ -36,8 +36,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     model = from_checkpoint(str(cfg.ckpt_path))
     if not isinstance(model, NetworkCompletion):
         raise CtmarError(f"ckpt_path must be of a U-Net or cGAN, got a {type(model).__name__}")
-    trained = OmegaConf.create(checkpoint[CONFIG_KEY])
-    assert isinstance(trained, DictConfig)
+    trained = config_of(checkpoint)
     output = Path(str(cfg.output))
     card = describe(trained, checkpoint, cfg.commit or commit_at_hand())
     if cfg.summary is not None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
 from ctmar.callbacks.wandb_report import log_report
+from ctmar.callbacks.whole_checkpoints import WholeCheckpoints
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
@@ -24,7 +26,7 @@ from ctmar.runs.build import (
     plain,
     set_threads,
 )
-from ctmar.runs.evaluate import evaluate_model, flat, load_weights, require_checkpoint
+from ctmar.runs.evaluate import evaluate_model, flat, load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
 
 
@@ -57,7 +59,8 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     data = build_data(cfg, model.slices or 1)
     model.use_geometry(data.simulator.ray)
     if cfg.ckpt_path is not None:
-        require_checkpoint(cfg.ckpt_path)
+        # Lightning reads it again; here what is wrong with it is said before anything is simulated.
+        load_weights(model, load_checkpoint(cfg.ckpt_path))
     _simulate_ahead(cfg, model, data)
     folder = output_dir(cfg)
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
@@ -92,10 +95,16 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
         logger=loggers or False,
         enable_checkpointing=saves,
         enable_progress_bar=bool(cfg.extras.progress_bar),
+        plugins=cfg.trainer.get("plugins") or [WholeCheckpoints()],
     )
-    trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+    except SystemExit:
+        # Lightning answers Ctrl-C with an exit status of 1 and no word.
+        if not trainer.interrupted:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if best and os.path.exists(best):
