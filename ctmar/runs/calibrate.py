@@ -81,9 +81,8 @@ def calibrate(
     features, errors = _rays(model, data.test_dataloader().dataset)
     told = tell(fitted, features, errors) | {"cases": cases, "test_cases": test_cases}
     file = rewrite_card(weights, {"uncertainty": fitted.to_dict() | told}, out)
-    about, state = read(file)
-    text = card_text(file.stem, about["card"], sum(value.numel() for value in state.values()))
-    write_text(file.with_suffix(".md"), text)
+    parameters = sum(value.numel() for value in model.network.generator.parameters())
+    write_text(file.with_suffix(".md"), card_text(file.stem, read(file)[0]["card"], parameters))
     shares, sizes = (", ".join(map(str, told[f"{name}_by_width"])) for name in ("coverage", "rms"))
     return (
         f"{cases} validation cases: {coverage:g} of the errors within; {test_cases} test cases:"

@@ -116,11 +116,11 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
 
 
 def _table(found: dict[str, Any]) -> list[str]:
-    metrics = list(next(iter(found["means"].values())))
-    rows = [
-        f"| {name} | " + " | ".join(_number(m[k]) for k in metrics) + " |"
-        for name, m in found["means"].items()
-    ]
+    # A file's card comes back in the order of the alphabet.
+    means, known = found["means"], ("uncorrected", "li", "nmar")
+    metrics = [metric for metric in METRICS if metric in next(iter(means.values()))]
+    names = [name for name in known if name in means] + [name for name in means if name not in known]
+    rows = [f"| {name} | " + " | ".join(_number(means[name][k]) for k in metrics) + " |" for name in names]
     return [
         f"Means over {found['num_cases']} cases of {found['test_set']}:",
         "",
