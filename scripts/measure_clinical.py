@@ -32,6 +32,7 @@ from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition
 from ctmar.runs.build import build_simulator, make
 from ctmar.runs.cli import config_dir
+from ctmar.runs.correct import method_from_checkpoint, pretrained
 from ctmar.scenes import Scene
 from ctmar.units import mu_to_hu
 
@@ -176,13 +177,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=("simulated", "series", "stent"))
     parser.add_argument("folder", nargs="?", type=Path, help="where series goes")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default=",".join(METHODS), help="by name, with commas; pretrained too")
     parser.add_argument("--checkpoint", type=Path, help="a network beside them")
     arguments = parser.parse_args()
-    methods: list[str | Method] = [name for name in arguments.methods.split(",") if name]
+    named = [name for name in arguments.methods.split(",") if name]
+    methods: list[str | Method] = [pretrained() if name == "pretrained" else name for name in named]
     if arguments.checkpoint is not None:
-        from ctmar.runs.correct import method_from_checkpoint
-
         methods.append(method_from_checkpoint(arguments.checkpoint))
     if arguments.part == "series":
         if arguments.folder is None:
