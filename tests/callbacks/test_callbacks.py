@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
-from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb
+from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb, image_panels
 from ctmar.callbacks.image_panels import case_of
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.errors import CtmarError
@@ -116,6 +116,29 @@ def test_panels_are_saved_beside_a_csv_log(tmp_path):
     names = sorted(p.name for p in (tmp_path / "panels").iterdir())
     assert names == [f"epoch0000-val-{i}.png" for i in range(3)]
     assert imread(tmp_path / "panels" / names[0]).shape[1] > 500
+
+
+@pytest.mark.parametrize("own_image", [True, False])
+def test_panels_show_a_models_own_image_where_it_has_one(tmp_path, monkeypatch, own_image):
+    class Refined(TinyModule):
+        def forward(self, sample):
+            return self.complete(sample)
+
+        def image_hu(self, sample):
+            return torch.full((1, 1, SIZE, SIZE), 77.0)
+
+    class Projects(IdentityRay):
+        def forward(self, image_mu):
+            return image_mu / 0.02
+
+    results, evaluate = [], image_panels.evaluate_case
+    monkeypatch.setattr(
+        image_panels, "evaluate_case", lambda *args: results.append(evaluate(*args)) or results[-1]
+    )
+    module = Refined()
+    module.own_image = own_image
+    fit(tmp_path, ImagePanels(Projects(), num_cases=1, folder=tmp_path), module, max_epochs=1)
+    assert bool((results[0].images_hu["model"] == 77.0).all()) == own_image
 
 
 def test_panels_come_every_nth_epoch_and_never_from_the_sanity_check(tmp_path):
