@@ -8,6 +8,19 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 
 
+def arrange(loggers: Iterable[Any]) -> None:
+    """Tells wandb how to draw a run: losses against the epoch, and in tables their least values.
+
+    A GAN's steps count both optimisers, so that curves of two kinds of model would not lie on one axis.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            run.define_metric("epoch", hidden=True)
+            run.define_metric("train/*", step_metric="epoch", summary="min")
+            run.define_metric("val/*", step_metric="epoch", summary="min")
+
+
 def log_report(loggers: Iterable[Any], folder: Path) -> int:
     """Hands what an evaluation has written to every wandb logger.
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ctmar.clinical.methods import Slice, Views, normalized
-from ctmar.completion import linear_interpolation, nmar
+from ctmar.clinical.methods import FILL_ERROR, Slice, Views, unhardened
+from ctmar.completion import hardening_corrected, linear_interpolation, nmar
 from ctmar.completion.smoothing import gaussian
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
@@ -42,11 +42,12 @@ class Trained:
 
 
 class NetworkMethod:
-    """Completes by a network; the fine detail of the completion is NMAR's.
+    """Completes by a network; the fine detail of the completion is MBHC's.
 
     A network knows one sampling: its pixels, views and bins. The slice is brought to that, completed
-    there, and what the network adds to NMAR there is added to NMAR at the image's own sampling. Where the
-    image reaches farther than those that it was trained on, the detector is made longer.
+    there, and what the network adds to MBHC there is added to MBHC at the image's own sampling, which holds
+    what was measured behind the metal in detail. Where the image reaches farther than those that it was
+    trained on, the detector is made longer.
 
     Args:
         model: The network, on the CPU.
@@ -67,11 +68,11 @@ class NetworkMethod:
         completed = self.model.complete(sample)
         middle = completed.shape[1] // 2
         center = sample.center()
-        residual = torch.where(
-            center.metal_trace, completed[:, middle : middle + 1] - center.fills["nmar"], 0.0
-        )
+        seen = center.measured, center.fills["nmar"], center.metal_path_mm, center.metal_trace
+        base = hardening_corrected(*seen, fill_error=FILL_ERROR)
+        residual = torch.where(center.metal_trace, completed[:, middle : middle + 1] - base, 0.0)
         fine = resampled_sinogram(residual[0, 0], ray.beam, views.ray.beam)
-        return normalized(window[len(window) // 2], views) + fine
+        return unhardened(window[len(window) // 2], views) + fine
 
     def finish(self, corrected_hu: Tensor, image: Slice, spacing_mm: float) -> Tensor:
         """Nothing to add."""

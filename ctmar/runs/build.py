@@ -177,5 +177,14 @@ def build_callbacks(cfg: DictConfig, data: MARDataModule) -> list[Any]:
 
 
 def build_loggers(cfg: DictConfig) -> list[Any]:
-    """The loggers; none is an answer too."""
-    return [make(node) for node in (cfg.logger or {}).values() if node is not None]
+    """The loggers; none is an answer too. One that has a name to give, such as wandb's, gets the run's."""
+    nodes = [node for node in (cfg.logger or {}).values() if node is not None]
+    unnamed = [{"name": run_title(cfg)} if "name" in node and node.name is None else {} for node in nodes]
+    return [make(node, **name) for node, name in zip(nodes, unnamed, strict=True)]
+
+
+def run_title(cfg: DictConfig) -> str:
+    """What tells a run from the others at a glance: model, metal, body, seed."""
+    classes = (str(node._target_).rpartition(".")[2] for node in (cfg.model, cfg.data.generator))
+    model, metal = (name.removesuffix("Completion").removesuffix("Generator").lower() for name in classes)
+    return f"{model} {metal} {cfg.anatomy.get('name', '')} seed {cfg.seed}".replace("  ", " ")

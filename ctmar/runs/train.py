@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
-from ctmar.callbacks.wandb_report import log_report
+from ctmar.callbacks.wandb_report import arrange, log_report
 from ctmar.callbacks.whole_checkpoints import WholeCheckpoints
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
@@ -85,6 +85,7 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
     """Fits the model and leaves its best weights in it."""
     callbacks = [*build_callbacks(cfg, data), ConfigInCheckpoint(plain(cfg))]
     loggers = build_loggers(cfg)
+    arrange(loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
     # Without the configured callback Lightning would write a checkpoint of its own.

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb, image_panels
 from ctmar.callbacks.image_panels import case_of
-from ctmar.callbacks.wandb_report import log_report
+from ctmar.callbacks.wandb_report import arrange, log_report
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.sample import MARSample, collate
@@ -263,3 +263,14 @@ def test_an_evaluation_goes_to_wandb_offline(tmp_path, monkeypatch):
     assert entry["evaluation/cases"].columns == ["case_id", "rmse"]
     assert entry["evaluation/cases"].data[0] == ["c0", 1.5]
     assert all(isinstance(image, wandb.Image) for image in entry["evaluation/panels"])
+
+
+def test_wandb_draws_losses_against_epochs(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the wandb logger is optional")
+    from pytorch_lightning.loggers import CSVLogger, WandbLogger
+
+    told = []
+    run = types.SimpleNamespace(define_metric=lambda name, **options: told.append((name, options)))
+    monkeypatch.setattr(WandbLogger, "experiment", property(lambda self: run))
+    arrange([CSVLogger(tmp_path), WandbLogger(save_dir=tmp_path, offline=True)])
+    assert ("val/*", {"step_metric": "epoch", "summary": "min"}) in told and len(told) == 3
