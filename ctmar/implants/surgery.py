@@ -41,6 +41,8 @@ GRADES = {"B": 0.62, "C": 0.24, "D": 0.09, "E": 0.05}
 FROM_THE_FRONT = ("ALIF", "LLIF")
 WIRE_SHARE = 0.3
 """Of the fixations at a lamina; the others are hooks."""
+BORE_MM, LEAST_BORED_MM = 1.6, 4.5
+"""Of cannulated screws; a thinner screw is solid, whatever the others of its construct are."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,11 @@ def _styled(screws: Sequence[ScrewPlan], habits: Habits, rng: np.random.Generato
     """One make of screws for the whole construct."""
     conical, cannulated, monoaxial = rng.random(3) < (habits.conical, habits.cannulated, habits.monoaxial)
     taper = round(float(rng.uniform(0.15, 0.35)), 3) if conical else 0.0
-    bore = 1.6 if cannulated else 0.0
-    return [replace(s, core_taper=taper, bore_mm=bore, monoaxial=bool(monoaxial)) for s in screws]
+    bores = [BORE_MM if cannulated and s.diameter_mm >= LEAST_BORED_MM else 0.0 for s in screws]
+    return [
+        replace(s, core_taper=taper, bore_mm=bore, monoaxial=bool(monoaxial))
+        for s, bore in zip(screws, bores, strict=True)
+    ]
 
 
 def _at_lamina(

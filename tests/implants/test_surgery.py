@@ -25,7 +25,7 @@ from ctmar.implants.spinal import (
     laminar_wire,
     laminectomy,
 )
-from ctmar.implants.surgery import Habits, sample_surgery
+from ctmar.implants.surgery import Habits, _styled, sample_surgery
 from ctmar.implants.vertebra import find_vertebrae
 from ctmar.physics.materials import METALS
 
@@ -250,6 +250,16 @@ def test_screw_makes_change_the_metal(landmarks):
     bored = build(replace(plan, screws=(replace(screw, bore_mm=1.6),)))[0].shape
     middle = np.asarray(screw.entry_mm) + 15 * np.asarray(screw.direction)
     assert bored.signed_distance(middle) > 0 > plain_one.signed_distance(middle)
+
+
+def test_screws_too_thin_for_a_bore_stay_solid(landmarks):
+    pedicles, vertebrae, canal = landmarks
+    screw = plan_construct(pedicles, canal=canal, vertebrae=vertebrae, levels=["L2"]).screws[0]
+    screws = [replace(screw, diameter_mm=diameter) for diameter in (4.0, 4.5, 6.5)]
+    styled = _styled(screws, Habits(cannulated=1.0), np.random.default_rng(0))
+    assert [s.bore_mm for s in styled] == [0.0, 1.6, 1.6]
+    for s in styled:
+        build(Plan(screws=(s,), rods=()))
 
 
 @pytest.mark.parametrize(
