@@ -1,14 +1,19 @@
 """Fixtures that every test may use."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from ctmar.sample import MARSample
+
+# Hypothesis notes what it saw of the code in a folder; not in the checkout.
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
+from ctmar.runs.typed import check_types
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
 INPUT_KEYS, PLACES = ("ct", "labels", "root", "screw_meshes"), ("segment_dir", "url")
@@ -36,6 +37,8 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def make(cfg: DictConfig | None, **more: Any) -> Any:
     """Instantiates a config node with plain arguments; an unfit argument is one clear line."""
+    if isinstance(cfg, DictConfig):
+        check_types(OmegaConf.to_container(cfg, resolve=True), cfg._get_full_key(None))
     try:
         return instantiate(cfg, **more, _convert_="all")
     except TypeError as error:

@@ -21,6 +21,7 @@ from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
 from ctmar.runs.build import build_data, build_model, make, plain, set_threads
 from ctmar.runs.folder import output_dir
+from ctmar.runs.settings import check_settings
 from ctmar.runs.trust import config_of
 from ctmar.sample import MARSample
 
@@ -40,6 +41,7 @@ RUN_KEYS = (
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Evaluates what ``cfg`` names and prints the table."""
+    check_settings(cfg)
     if cfg.ckpt_path is None:
         model = build_model(cfg)
         if model.trainable:

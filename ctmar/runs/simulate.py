@@ -24,6 +24,7 @@ from ctmar.runs.build import (
     set_threads,
 )
 from ctmar.runs.folder import output_dir
+from ctmar.runs.settings import check_settings
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -32,6 +33,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     The folder gets ``manifest.json`` (the recipe), ``SPLIT/shard-*.h5`` (the cases) and, once a split is
     whole, ``SPLIT/cases.jsonl``: each case's seed, digest and everything that was sampled for it.
     """
+    check_settings(cfg)
     set_threads(cfg)
     counts = _counts(cfg)
     part, parts = _part(cfg)

@@ -28,6 +28,7 @@ from ctmar.runs.build import (
 )
 from ctmar.runs.evaluate import evaluate_model, flat, load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
+from ctmar.runs.settings import check_settings
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
@@ -49,11 +50,10 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
         The metrics by name (``val/loss``, ``METHOD/METRIC`` …), and the objects of the run: ``cfg``,
         ``data``, ``model``, ``trainer``, ``summary``.
     """
+    check_settings(cfg)
     set_threads(cfg)
     # Lightning's advertisements and device lists would drown the run's own lines.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    if cfg.seed is None or int(cfg.seed) < 0:
-        raise CtmarError(f"seed must be a whole number from 0 on, got {cfg.seed!r}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg)
     data = build_data(cfg, model.slices or 1)

@@ -35,7 +35,10 @@ BAD = {
         "does not exist",
     ),
     "detector too short": (["geometry.beam.det_count=50"], "detector must cover the image"),
-    "wrong type": (["geometry.grid.spacing_mm=wide"], "spacing_mm must be a positive number, got 'wide'"),
+    "wrong type": (
+        ["geometry.grid.spacing_mm=wide"],
+        "geometry.grid.spacing_mm must be a number, got 'wide'",
+    ),
     "unfit argument": (["+scanner.nope=1"], "nope"),
     "source": (["data.source=dicom"], "data.source must be one of raw, image, got 'dicom'"),
     "no cases": (["data.num_cases.train=0"], "num_cases.train must be a positive whole number, got 0"),
