@@ -111,8 +111,7 @@ def normalized(image: Slice, views: Views, prior_from: str = "li") -> Tensor:
     return nmar(views.bare, views.trace, image.metal, views.ray, MU_WATER, prior_from=prior_from)
 
 
-def unhardened(image: Slice, views: Views) -> Tensor:
-    """NMAR and what was measured behind the metal that its length does not explain (MBHC)."""
+def _hardening(image: Slice, views: Views) -> Tensor:
     parts = (views.measured(image), normalized(image, views), views.path_mm, views.trace)
     return hardening_corrected(*(x[None] for x in parts), fill_error=FILL_ERROR)[0]
 
@@ -126,7 +125,7 @@ _COMPLETIONS: dict[str, Callable[[Slice, Views], Tensor]] = {
     "li": interpolated,
     "nmar": normalized,
     "fsnmar": normalized,
-    "mbhc": unhardened,
+    "mbhc": _hardening,
     "tv": _total_variation,
 }
 

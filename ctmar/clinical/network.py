@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ctmar.clinical.methods import FILL_ERROR, Slice, Views, unhardened
-from ctmar.completion import hardening_corrected, linear_interpolation, nmar
+from ctmar.clinical.methods import Slice, Views, normalized
+from ctmar.completion import linear_interpolation, nmar
 from ctmar.completion.smoothing import gaussian
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
@@ -29,15 +29,12 @@ class Trained:
         beam: Rays of its sinograms: uniform views over π, a centred detector.
         mu_water: Attenuation of water in 1/mm.
         trace_epsilon_mm: Path through metal from which on a ray belonged to the trace.
-        clipped: Whether its images were stored in 12 bits, metal cut off at 3071 HU (``data.source=image``);
-            one that was trained on raw data gets all that the image holds.
     """
 
     grid: ImageGrid
     beam: ParallelBeam
     mu_water: float
     trace_epsilon_mm: float
-    clipped: bool = True
 
     def __post_init__(self) -> None:
         if not self.beam.wraps:
@@ -45,12 +42,11 @@ class Trained:
 
 
 class NetworkMethod:
-    """Completes by a network; the fine detail of the completion is MBHC's.
+    """Completes by a network; the fine detail of the completion is NMAR's.
 
     A network knows one sampling: its pixels, views and bins. The slice is brought to that, completed
-    there, and what the network adds to MBHC there is added to MBHC at the image's own sampling, which holds
-    what was measured behind the metal in detail. Where the image reaches farther than those that it was
-    trained on, the detector is made longer.
+    there, and what the network adds to NMAR there is added to NMAR at the image's own sampling. Where the
+    image reaches farther than those that it was trained on, the detector is made longer.
 
     Args:
         model: The network, on the CPU.
@@ -71,11 +67,11 @@ class NetworkMethod:
         completed = self.model.complete(sample)
         middle = completed.shape[1] // 2
         center = sample.center()
-        seen = center.measured, center.fills["nmar"], center.metal_path_mm, center.metal_trace
-        base = hardening_corrected(*seen, fill_error=FILL_ERROR)
-        residual = torch.where(center.metal_trace, completed[:, middle : middle + 1] - base, 0.0)
+        residual = torch.where(
+            center.metal_trace, completed[:, middle : middle + 1] - center.fills["nmar"], 0.0
+        )
         fine = resampled_sinogram(residual[0, 0], ray.beam, views.ray.beam)
-        return unhardened(window[len(window) // 2], views) + fine
+        return normalized(window[len(window) // 2], views) + fine
 
     def finish(self, corrected_hu: Tensor, image: Slice, spacing_mm: float) -> Tensor:
         """Nothing to add."""
@@ -95,13 +91,12 @@ class NetworkMethod:
         return self._ray
 
     def _sample(self, window: Sequence[Slice], fine: ImageGrid, ray: RayTransform[ParallelBeam]) -> MARSample:
-        """The slices as a batch of one case, as the network saw its training cases: whole HU."""
+        """The slices as a batch of one case, as the network saw its training cases: clipped, whole HU."""
         mu_water = self.trained.mu_water
         images, metals = [], []
         for one in window:
             image = resampled_image(one.image_hu, fine, ray.grid)
-            highest = STORED_MAX_HU if self.trained.clipped else None
-            images.append(image.round().clamp(STORED_MIN_HU, highest))
+            images.append(image.round().clamp(STORED_MIN_HU, STORED_MAX_HU))
             metals.append(resampled_image(one.metal.float(), fine, ray.grid) >= 0.5)
         image_hu, metal = torch.stack(images), torch.stack(metals)
         measured = ray.forward(hu_to_mu(image_hu, mu_water))

@@ -63,7 +63,7 @@ def _method(arguments: argparse.Namespace) -> MakeMethod:
     return lambda spacing: method
 
 
-def pretrained(weights: str = "unet") -> Method:
+def pretrained(weights: str = "image") -> Method:
     """A network that is shipped, or a ``.safetensors`` file, for stored images."""
     from ctmar.clinical.methods import MU_WATER
     from ctmar.clinical.network import NetworkMethod, Trained
@@ -76,9 +76,7 @@ def pretrained(weights: str = "unet") -> Method:
     grid = ImageGrid(
         (side, side), beam.det_spacing_mm
     )  # networks are trained on pixels as wide as their bins
-    clipped = model.card.get("trained_on", {}).get("data", {}).get("source") == "image"
-    trained = Trained(grid, beam, MU_WATER, TRACE_EPSILON_MM, clipped)
-    return NetworkMethod(model.network.eval(), trained, "pretrained")
+    return NetworkMethod(model.network.eval(), Trained(grid, beam, MU_WATER, TRACE_EPSILON_MM), "pretrained")
 
 
 def method_from_checkpoint(path: Path) -> Method:
@@ -104,7 +102,6 @@ def method_from_checkpoint(path: Path) -> Method:
         beam=make(cfg.geometry.beam),
         mu_water=make(cfg.scanner).mu_water,
         trace_epsilon_mm=float(cfg.scanner.trace_epsilon_mm),
-        clipped=cfg.data.source == "image",
     )
     return NetworkMethod(model, trained, str(cfg.model._target_).rpartition(".")[2].lower())
 

@@ -14,6 +14,7 @@ from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.models.completion import NetworkCompletion
 from ctmar.models.pretrained import save
+from ctmar.models.weights import available
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import make
 from ctmar.runs.evaluate import load_checkpoint
@@ -56,6 +57,9 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
     described["data"] = {
         key: data[key] for key in ("generator", "source", "metal", "num_cases", "batch_size")
     }
+    if data["source"] == "image":
+        described["data"]["metal"] = "threshold"  # whatever is configured: an image tells no other
+    start = settings["model"].get("generator_checkpoint")
     return {
         "ctmar": ctmar.__version__,
         "torch": torch.__version__,
@@ -64,6 +68,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
         "epochs": int(checkpoint["epoch"]) + 1,
         "steps": int(checkpoint["global_step"]),
         "trained_on": described,
+        "started_from": start if start in available() else None,
         "model": {key: value for key, value in settings["model"].items() if key not in UNTOLD},
         "limits": list(LIMITS),
     }
@@ -94,6 +99,7 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     body = card["trained_on"]["anatomy"]["name"]
     metal_by = data["generator"]["_target_"].rsplit(".", 1)[-1]
     bins = f"{beam['num_angles']} views of {beam['det_count']} bins of {beam['det_spacing_mm']} mm"
+    start = f"from `{card['started_from']}`, " if card.get("started_from") else ""
     lines = [
         f"# {name}",
         "",
@@ -103,7 +109,7 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         "",
         f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
         f" source {data['source']}, metal from {data['metal']}.",
-        f"- **Training**: seed {card['seed']}, commit {card['commit'][:12]}, {card['epochs']} epochs,"
+        f"- **Training**: {start}seed {card['seed']}, commit {card['commit'][:12]}, {card['epochs']} epochs,"
         f" {card['steps']:,} steps of {data['batch_size']} cases;"
         f" ctmar {card['ctmar']}, torch {card['torch']}.",
     ]
