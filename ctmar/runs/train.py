@@ -110,7 +110,9 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if best and os.path.exists(best):
         load_weights(model, torch.load(best, map_location="cpu", weights_only=True))
-        metrics["val/loss"] = float(trainer.checkpoint_callback.best_model_score)  # type: ignore[union-attr]
+        kept: Any = trainer.checkpoint_callback
+        if kept.best_model_score is not None:  # else nothing is monitored, and the last weights are kept
+            metrics[kept.monitor] = float(kept.best_model_score)
     return trainer, metrics
 
 

@@ -82,6 +82,14 @@ def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore
     assert first["model/rmse_hu_near"] != other["model/rmse_hu_near"]
 
 
+def test_the_last_weights_are_kept_where_nothing_is_monitored(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    off = ["callbacks.checkpoint.monitor=null", "callbacks.early_stopping=null", "test=false"]
+    metrics, objects = train(tiny(*off))
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, last[name]) for name, value in objects["model"].state_dict().items())
+    assert metrics["val/loss"] > 0
+
+
 @pytest.mark.parametrize("model", ["unet", pytest.param("cgan", marks=pytest.mark.slow)])
 def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None:  # type: ignore[no-untyped-def]
     settings = [f"model={model}", "trainer.max_epochs=4", "test=false"]
