@@ -18,6 +18,12 @@ from ctmar.errors import CtmarError
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
 COMMANDS = ("correct", "inspect", "compare")
 """Jobs on a user's scan or runs, with arguments of their own in place of a config."""
+EXTRAS = {
+    "hydra/sweeper/optuna": ("hparams_search=optuna", "sweeps"),
+    "hydra/launcher/submitit": ("hydra/launcher=cluster", "cluster"),
+    "Neither `tensorboard` nor `tensorboardX` is available": ("logger=tensorboard", "tensorboard"),
+}
+"""What an error of another library holds where an option's extra is missing."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -138,13 +144,14 @@ def one_line(error: BaseException) -> str | None:
         if isinstance(cause, CtmarError):
             return _flat(cause)
         cause = cause.__cause__ or cause.__context__
+    for sign, (option, extra) in EXTRAS.items():
+        if sign in str(error):
+            return f"{option} needs the {extra} extra: pip install 'ctmar[{extra}]'"
     said = _of_machine(error)
     if said is not None:
         return said
     if isinstance(error, InstantiationException):
         return _flat(error.__cause__ or error)
-    if "hydra/sweeper/optuna" in str(error):
-        return "hparams_search=optuna needs the sweeps extra: pip install 'ctmar[sweeps]'"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         return _flat(error)
     return None

@@ -56,7 +56,7 @@ def start(
     return job
 
 
-def finish(job: "subprocess.Popen[str]", timeout: float = 300) -> tuple[int, str]:
+def finish(job: "subprocess.Popen[str]", timeout: float = 900) -> tuple[int, str]:
     """Waits for it; its exit status and what it said on stderr."""
     _, said = job.communicate(timeout=timeout)
     return job.returncode, said

@@ -23,7 +23,7 @@ def nothing_goes_on() -> Iterator[None]:
     end_all()
 
 
-def until(seen: Callable[[], bool], seconds: float = 300) -> None:
+def until(seen: Callable[[], bool], seconds: float = 900) -> None:
     """Waits for something to be seen."""
     deadline = time.monotonic() + seconds
     while not seen():
@@ -113,7 +113,7 @@ def test_a_process_that_loads_and_is_killed_ends_the_run_with_a_line(tmp_path: P
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     until(last.is_file)
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while job.poll() is None:  # they come and go with each epoch, and one that is done is not missed
         assert time.monotonic() < deadline
         for child in children.read_text(encoding="utf-8").split()[:1]:
