@@ -12,6 +12,7 @@ from ctmar.operators.filters import FILTERS
 from ctmar.runs.typed import check_types, described, fits
 
 TYPES: dict[str, Any] = {
+    "data.seed": int | None,
     "data.source": str,
     "data.metal": str,
     "data.batch_size": int,
@@ -31,7 +32,13 @@ TYPES: dict[str, Any] = {
     "projector.backend": str,
     "projector.filter": str,
 }
-LEAST = {"data.batch_size": 1, "evaluation.num_panels": 0, "extras.num_threads": 1, "data.num_workers": 0}
+LEAST = {
+    "data.seed": 0,
+    "data.batch_size": 1,
+    "evaluation.num_panels": 0,
+    "extras.num_threads": 1,
+    "data.num_workers": 0,
+}
 FILLS = ("li", "nmar")
 
 
