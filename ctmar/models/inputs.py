@@ -24,13 +24,15 @@ INPUTS = (
     "difference",
     "hardening",
     "hardening_weighted",
+    "angle",
 )
 """``measured`` with what was measured behind the metal; ``measured_zeroed`` without (the essay's);
 ``trace`` 0 or 1; ``fill`` the model's own, ``fill_li`` and ``fill_nmar`` by name; ``path`` the length in
 metal; ``difference`` measured minus the model's fill, 0 off the trace; ``hardening`` what of that the
 length in metal does not explain (:func:`~ctmar.completion.hardening.hardening_residual`), cut at
 ±:data:`HARDENING_LIMIT`; ``hardening_weighted`` the same with each ray weighted by its noise and shrunk
-by it (:func:`~ctmar.completion.hardening.hardening_corrected` less the fill)."""
+by it (:func:`~ctmar.completion.hardening.hardening_corrected` less the fill); ``angle`` the view as
+``cos 2θ``: 1 from the front, -1 from the side, no step where the sinogram closes, the same when mirrored."""
 
 HARDENING_LIMIT = 1.5
 """Largest ``hardening``, a line integral: more is the noise of rays on which no photon came through."""
@@ -108,10 +110,8 @@ def build_inputs(
 
 
 def _channel(sample: MARSample, name: str, fill: str, sinogram_scale: float, path_scale_mm: float) -> Tensor:
-    if name == "trace":
-        return sample.metal_trace.to(sample.measured.dtype)
-    if name == "path":
-        return sample.metal_path_mm / path_scale_mm
+    if name in ("trace", "path", "angle"):
+        return _known(sample, name, path_scale_mm)
     if name == "measured":
         return sample.measured / sinogram_scale
     if name == "difference":
@@ -120,6 +120,16 @@ def _channel(sample: MARSample, name: str, fill: str, sinogram_scale: float, pat
         return _hardening(sample, fill, weighted=name == "hardening_weighted")
     sources = {"fill": fill, "fill_li": "li", "fill_nmar": "nmar", "measured_zeroed": "zero"}
     return fill_sinogram(sample, sources[name]) / sinogram_scale
+
+
+def _known(sample: MARSample, name: str, path_scale_mm: float) -> Tensor:
+    """What is known of each ray without its measurement."""
+    if name == "trace":
+        return sample.metal_trace.to(sample.measured.dtype)
+    if name == "path":
+        return sample.metal_path_mm / path_scale_mm
+    views = torch.arange(sample.measured.shape[-2], device=sample.measured.device)
+    return torch.cos(views * (2 * torch.pi / len(views)))[:, None].expand_as(sample.measured)
 
 
 def _hardening(sample: MARSample, fill: str, weighted: bool) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 
 from ctmar.errors import CtmarError
 from ctmar.models.inputs import INPUTS, build_inputs, check_inputs, fill_sinogram
+from ctmar.networks.wrap import mirror_left_right, pad_views
 
 
 def test_channels_follow_the_names_and_scales(make_sample) -> None:
@@ -18,6 +19,15 @@ def test_channels_follow_the_names_and_scales(make_sample) -> None:
     assert torch.equal(trace, sample.metal_trace[:, 0].float())
     assert torch.count_nonzero(difference[off]) == 0
     assert difference[~off].abs().min() > 0
+
+
+def test_the_angle_closes_over_half_a_turn_and_is_blind_to_the_side(make_sample) -> None:
+    sample = make_sample(views=48)
+    angle = build_inputs(sample, ["angle"], "nmar", 4.0, 50.0)
+    assert angle.shape == sample.measured.shape
+    assert angle[0, 0, 0].unique().item() == 1 and angle[0, 0, 24].unique().item() == -1
+    torch.testing.assert_close(mirror_left_right(angle), angle)
+    assert (pad_views(angle, 1).diff(dim=-2).abs() < 0.14).all()  # no step where the views close
 
 
 def test_slices_of_a_name_stand_together(make_sample) -> None:
@@ -55,7 +65,7 @@ def test_missing_fill_is_named(make_sample) -> None:
 @pytest.mark.parametrize(
     ("names", "fill", "message"),
     [
-        (["measured", "mask"], "li", "inputs must be from measured, .*hardening_weighted, got mask"),
+        (["measured", "mask"], "li", "inputs must be from measured, .*hardening_weighted, angle, got mask"),
         ([], "li", "inputs must be from .*got none"),
         (["trace", "trace"], "li", "inputs must not repeat"),
         (["trace"], "cubic", "fill must be one of zero, li, nmar, got 'cubic'"),
