@@ -51,8 +51,11 @@ def killed_at_random(folder: Path, cache: Path, kills: int, seed: int) -> tuple[
             job.communicate()
         else:
             assert finish(job)[0] == 0
-        last = folder / f"turn-{turn}" / "checkpoints" / "last.ckpt"
-        if last.is_file():
+        found = folder / f"turn-{turn}" / "checkpoints" / "last.ckpt"
+        if (
+            found.is_file()
+        ):  # not where the kill before came after the last epoch: there is nothing left to do
+            last = found
             weights(last)
             resume, met = [f"ckpt_path={last}"], met + (turn < kills)
     a, b = weights(folder / "whole" / "checkpoints" / "last.ckpt"), weights(last)

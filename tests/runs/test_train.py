@@ -115,6 +115,17 @@ def test_resume_equals_an_unbroken_run(tiny, tmp_path: Path, model: str) -> None
     assert (tmp_path / "resumed" / "checkpoints" / "best.ckpt").is_file()
 
 
+def test_the_last_checkpoint_is_of_the_last_epoch_where_an_earlier_was_best(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    # The loss falls: the largest is the first, and no later epoch is "better".
+    settings = ["trainer.max_epochs=4", "test=false", "callbacks.checkpoint.mode=max"]
+    train(tiny(*settings))
+    epochs = {
+        name: torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"]
+        for name in ("best", "last")
+    }
+    assert epochs == {"best": 0, "last": 3}
+
+
 def test_evaluate_equals_the_runs_own_test(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     train(tiny("seed=3", "model.fill=li", UNDRAWN))
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
