@@ -78,7 +78,7 @@ def test_a_study_trains_once_and_scores_every_training(tmp_path: Path, cache: Pa
     )
     table = run_study(given, tmp_path, overrides=[f"paths.outputs={tmp_path}"])
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table + "\n"
-    rows = list(csv.DictReader((tmp_path / "cases.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()))
     assert {(row["test"], row["training"]) for row in rows} == {
         (test, name) for test in "xy" for name in ("uncorrected", "li", "nmar", "one", "three")
     }
