@@ -13,7 +13,7 @@ import torch
 
 from tests.runs.job import end_all, error_line, finish, start, weights
 
-EPOCHS = 60
+EPOCHS_A_KILL = 60
 
 
 @pytest.fixture(autouse=True)
@@ -37,24 +37,27 @@ def killed_at_random(folder: Path, cache: Path, kills: int, seed: int) -> tuple[
     Returns:
         The kills that met a checkpoint to go on from, and the number of weights compared.
     """
-    plain = f"trainer.max_epochs={EPOCHS}"
-    began = time.monotonic()
-    assert finish(start(folder / "whole", cache, plain))[0] == 0
-    took, rng = time.monotonic() - began, random.Random(seed)
+    plain = f"trainer.max_epochs={EPOCHS_A_KILL * kills}"
+    status, said = finish(start(folder / "whole", cache, plain))
+    assert status == 0, said
+    rng = random.Random(seed)
     resume: list[str] = []
     met = 0
     for turn in range(kills + 1):
         job = start(folder / f"turn-{turn}", cache, plain, *resume)
         if turn < kills:
-            time.sleep(rng.uniform(0.5 * took, 0.95 * took))
-            os.killpg(job.pid, signal.SIGKILL)
+            own = folder / f"turn-{turn}" / "checkpoints" / "last.ckpt"
+            if turn % 4:  # among its epochs; else at any moment, the start among them
+                until(lambda own=own, job=job: own.is_file() or job.poll() is not None)  # type: ignore[misc]
+            time.sleep(rng.uniform(0, 0.8) if turn % 4 else rng.uniform(0, 6))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
             job.communicate()
         else:
-            assert finish(job)[0] == 0
+            status, said = finish(job)
+            assert status == 0, said
         found = folder / f"turn-{turn}" / "checkpoints" / "last.ckpt"
-        if (
-            found.is_file()
-        ):  # not where the kill before came after the last epoch: there is nothing left to do
+        if found.is_file():  # none where a kill came after the last epoch: nothing is left to do
             last = found
             weights(last)
             resume, met = [f"ckpt_path={last}"], met + (turn < kills)
@@ -68,8 +71,7 @@ def test_killed_five_times_a_training_ends_with_the_weights_of_an_unbroken_one(
     tmp_path: Path, cache: Path
 ) -> None:
     met, compared = killed_at_random(tmp_path, cache, kills=5, seed=0)
-    assert compared > 10
-    print(f"{met} of 5 kills left a checkpoint")
+    assert met >= 3 and compared > 10
 
 
 @pytest.mark.slow
@@ -125,8 +127,8 @@ def test_a_process_that_loads_and_is_killed_ends_the_run_with_a_line(tmp_path: P
         time.sleep(0.3)
     status, said = finish(job)
     assert status == 2
-    # Torch may speak of a second one where it cannot raise: the last line counts.
-    assert said.strip().splitlines()[-1].startswith("error: a process that loads cases died")
+    # Torch may speak of one that died where it cannot raise, after the line as before it.
+    assert any(line.startswith("error: a process that loads cases died") for line in said.splitlines())
     weights(last)
 
 
