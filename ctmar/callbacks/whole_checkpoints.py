@@ -1,14 +1,13 @@
 """Checkpoints that appear whole or not at all."""
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from ctmar.files import whole
+from ctmar.files import write_bytes
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -28,7 +27,4 @@ class WholeCheckpoints(TorchCheckpointIO):
         # Not straight into the file: torch turns a full disk into an error without its reason.
         content = io.BytesIO()
         torch.save(checkpoint, content)
-        with whole(Path(path)) as partial, partial.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        write_bytes(Path(path), content.getbuffer())

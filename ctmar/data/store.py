@@ -7,7 +7,6 @@ chosen over Zarr by measurement (docs/data-sets.md).
 
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from ctmar.data.encoding import DTYPES, Arrays, decode, digest, encode
 from ctmar.errors import CtmarError
-from ctmar.files import whole
+from ctmar.files import write_bytes
 from ctmar.sample import MARSample
 
 COMPRESSION: dict[str, Any] = {
@@ -198,7 +197,4 @@ def _write(path: Path, fill: Callable[[h5py.File], None]) -> None:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         fill(file)
-    with whole(path) as partial, partial.open("wb") as target:
-        target.write(content.getbuffer())
-        target.flush()
-        os.fsync(target.fileno())
+    write_bytes(path, content.getbuffer())
