@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and how other libraries' words become a line of it."""
 
 
 class CtmarError(ValueError):
@@ -6,3 +6,8 @@ class CtmarError(ValueError):
 
     Entry points print the message without a traceback and exit with status 2.
     """
+
+
+def flat(said: object) -> str:
+    """What something says of itself, on one line."""
+    return " ".join(str(said).split())

@@ -85,12 +85,19 @@ def hardening_corrected(
             raise CtmarError(f"{name} must be positive, got {value!r}")
     rays = _Rays(metal_trace & (measured != 0))  # an ideal scanner measures nothing behind metal, and says 0
     p, f, path = (rays.of(x).double() for x in (measured, fill, metal_path_mm))
-    counts = photons_per_ray * torch.exp(-p)
-    noise = 1 / counts + (electronic_noise / counts) ** 2
+    noise = ray_variance(p, photons_per_ray, electronic_noise)
     slices = zip(rays.split(path), rays.split(p - f), rays.split(noise), strict=True)
     left = [_shrunk_rest(length, excess, var, fill_error) for length, excess, var in slices]
     completed = torch.where(metal_trace, fill, measured)
     return completed + rays.back(torch.zeros_like(completed), left)
+
+
+def ray_variance(
+    measured: Tensor, photons_per_ray: float = PHOTONS_PER_RAY, electronic_noise: float = ELECTRONIC_NOISE
+) -> Tensor:
+    """Variance of measured line integrals by photons and electronics, to first order, any shape."""
+    counts = photons_per_ray * torch.exp(-measured)
+    return 1 / counts + (electronic_noise / counts) ** 2
 
 
 def _shrunk_rest(path: Tensor, excess: Tensor, noise: Tensor, fill_error: float) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ctmar.errors import CtmarError
+from ctmar.errors import CtmarError, flat
 from ctmar.implants.shapes import FloatArray, Vector, vector
 
 SEAT_MM = 8.0
@@ -122,8 +122,7 @@ class Plan:
         try:
             data = yaml.safe_load(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise CtmarError(f"a plan must be a readable YAML file, got {path}: {reason}") from None
+            raise CtmarError(f"a plan must be a readable YAML file, got {path}: {flat(error)}") from None
         if not isinstance(data, Mapping):
             raise CtmarError(f"a plan must hold screws and rods, got {path} without them")
         return cls.from_dict(data)

@@ -9,13 +9,11 @@
 """
 
 import inspect
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ctmar.errors import CtmarError
@@ -26,7 +24,7 @@ from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
 from ctmar.models.symmetry import MOVES, predictions
 from ctmar.models.uncertainty import ErrorModel, ray_features
-from ctmar.models.weights import KEY, SCHEMA, read, shipped, short
+from ctmar.models.weights import SCHEMA, read, shipped, short, write
 from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
 
@@ -134,14 +132,25 @@ class PretrainedCompletion(Completion):
         told = self.card.get("uncertainty")
         if told is None:
             raise CtmarError("these weights tell no uncertainty: scripts/calibrate.py fits it")
-        if self.symmetries < 2:
-            raise CtmarError("an uncertainty needs symmetries of 2 or more, got 1")
         sample = self.select(sample)
-        answers = self.answers(sample)
-        features = ray_features(sample, answers.mean(0), answers.std(0), self.beam.det_spacing_mm)
+        _, features = self.known_rays(sample)
         width = torch.zeros_like(sample.measured)
         width[sample.metal_trace] = ErrorModel.from_dict(told).half_width(features).to(width.dtype)
         return width
+
+    def known_rays(self, sample: MARSample) -> tuple[Tensor, Tensor]:
+        """The mean answer, as :meth:`predict_trace`; and what is known of each ray on the trace with it.
+
+        See :func:`~ctmar.models.uncertainty.ray_features`; ``sample`` as :meth:`select` gives it.
+
+        Raises:
+            CtmarError: The network is asked once only.
+        """
+        if self.symmetries < 2:
+            raise CtmarError("an uncertainty needs symmetries of 2 or more, got 1")
+        answers = self.answers(sample)
+        mean, spread = answers.mean(0), answers.std(0)
+        return mean, ray_features(sample, mean, spread, self.beam.det_spacing_mm)
 
 
 def load(
@@ -192,9 +201,7 @@ def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[st
     geometry = {k: v for k, v in asdict(beam).items() if k in ("num_angles", "det_count", "det_spacing_mm")}
     about = {"schema": SCHEMA, "arguments": arguments, "beam": geometry, "card": card}
     state = {name: value.contiguous() for name, value in model.state_dict().items() if _of_generator(name)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path, metadata={KEY: json.dumps(about, sort_keys=True)})
-    path.chmod(0o644)  # the library leaves it to the owner alone
+    write(path, about, state)
 
 
 def _of_generator(name: str) -> bool:

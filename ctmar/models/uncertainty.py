@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctmar.completion.hardening import ELECTRONIC_NOISE, PHOTONS_PER_RAY
+from ctmar.completion.hardening import ray_variance
 from ctmar.errors import CtmarError
 from ctmar.sample import MARSample
 
@@ -71,8 +71,7 @@ def ray_features(sample: MARSample, completed: Tensor, spread: Tensor, det_spaci
         det_spacing_mm: Width of a bin.
     """
     trace = sample.metal_trace
-    counts = PHOTONS_PER_RAY * (-sample.measured.double()).exp()
-    noise = (1 / counts + (ELECTRONIC_NOISE / counts) ** 2).sqrt()
+    noise = ray_variance(sample.measured.double()).sqrt()
     change = (completed - sample.fills["nmar"]).abs()
     known = (
         torch.ones_like(noise),

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ctmar.errors import CtmarError
+from ctmar.errors import CtmarError, flat
 from ctmar.files import whole
 
 FOLDER = Path(__file__).parents[1] / "weights"
@@ -47,6 +47,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return about, state
 
 
+def write(path: Path, about: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """The inverse of :func:`read`; the file appears whole or not at all."""
+    with whole(path) as aside:
+        save_file(state, aside, metadata={KEY: json.dumps(about, sort_keys=True)})
+        aside.chmod(0o644)  # the library leaves it to the owner alone
+
+
 def rewrite_card(weights: str | Path, entries: dict[str, Any], out: Path | None = None) -> Path:
     """Puts entries on a weights file's card; the weights stay as they are.
 
@@ -62,9 +69,7 @@ def rewrite_card(weights: str | Path, entries: dict[str, Any], out: Path | None 
     about, state = read(path)
     about["card"] |= entries
     target = path if out is None else out
-    with whole(target) as aside:
-        save_file(state, aside, metadata={KEY: json.dumps(about, sort_keys=True)})
-        aside.chmod(0o644)
+    write(target, about, state)
     return target
 
 
@@ -95,5 +100,5 @@ def generator_weights(path: str, expected: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def short(error: Exception) -> str:
-    """An error of another library in one line."""
-    return " ".join(str(error).split())[:200]
+    """An error of another library in one line that is no longer than a reader's patience."""
+    return flat(error)[:200]

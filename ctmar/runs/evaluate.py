@@ -19,6 +19,7 @@ from ctmar.evaluation import ImageMethod, Method, evaluate, format_table, has_ow
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
+from ctmar.models.weights import short
 from ctmar.runs.build import build_data, build_model, make, plain, set_threads
 from ctmar.runs.folder import output_dir
 from ctmar.runs.settings import check_settings
@@ -173,8 +174,9 @@ def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CtmarError(f"the checkpoint's weights do not fit the configured model: {reason}") from None
+        raise CtmarError(
+            f"the checkpoint's weights do not fit the configured model: {short(error)}"
+        ) from None
 
 
 def merged(cfg: DictConfig, trained: DictConfig, overrides: Sequence[str]) -> DictConfig:
