@@ -32,6 +32,7 @@ T = TypeVar("T", ImageGrid, ParallelBeam, FanBeam)
 
 SOURCES = ("raw", "image")
 METAL_FROM = ("scene", "threshold")
+FILLS = ("li", "nmar")
 SPLITS = ("train", "val", "test")
 LEAST_METAL = 0.1
 """Share of a pixel that metal takes up for the pixel to count as metal."""
@@ -86,6 +87,9 @@ class Simulator:
         for name, value, allowed in (("source", source, SOURCES), ("metal", metal, METAL_FROM)):
             if value not in allowed:
                 raise CtmarError(f"data.{name} must be one of {', '.join(allowed)}, got {value!r}")
+        for name in fills:
+            if name not in FILLS:
+                raise CtmarError(f"data.fills must be among {', '.join(FILLS)}, got {name!r}")
         if slices not in (1, 3):
             raise CtmarError(f"slices must be 1 or 3, got {slices!r}")
         if not beam.covers(grid):
@@ -209,9 +213,6 @@ class Simulator:
             made["nmar"] = torch.stack(
                 [nmar(x, trace, mask, self.ray, self.scanner.mu_water, li) for x, trace, mask, li in parts]
             )
-        unknown = [name for name in self.fills if name not in made]
-        if unknown:
-            raise CtmarError(f"fills must be among li, nmar, got {unknown[0]!r}")
         return {name: made[name] for name in self.fills}
 
     def _coarse(self, fine: np.ndarray) -> Tensor:

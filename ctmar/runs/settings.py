@@ -39,7 +39,6 @@ LEAST = {
     "extras.num_threads": 1,
     "data.num_workers": 0,
 }
-FILLS = ("li", "nmar")
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -63,7 +62,6 @@ def check_settings(cfg: DictConfig) -> None:
     if not math.isfinite(cfg.data.metal_threshold_hu):
         raise CtmarError(f"data.metal_threshold_hu must be finite, got {cfg.data.metal_threshold_hu}")
     for name, value, allowed in (
-        *(("data.fills", fill, FILLS) for fill in cfg.data.fills),
         ("projector.filter", cfg.projector.filter, tuple(FILTERS)),
         *(("data.num_cases", split, SPLITS) for split in _names(cfg.data.num_cases)),
     ):
