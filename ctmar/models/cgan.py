@@ -112,9 +112,7 @@ class CGANCompletion(NetworkCompletion):
         """One step of the discriminator, then one of the generator; or the image network's loss alone."""
         sample = self.training_sample(sample, batch_idx)
         if self.hparams["refine"] == "after":
-            loss = self.refinement_step(sample)
-            self.require_finite(loss, sample, batch_idx)
-            return loss
+            return self.refinement_step(sample, batch_idx)
         inputs = self.inputs_of(sample)
         completed = compose(sample, self.predict_from(sample, inputs))
         optimizers: Any = self.optimizers()

@@ -303,6 +303,15 @@ class NetworkCompletion(RefinedImages):
         options = h["augment_mirror"], h["augment_rotate_views"]
         return augment(sample, generator, *options, images=self.refinement is not None)
 
+    def refinement_step(self, sample: MARSample, batch_idx: int) -> Tensor:
+        """The loss of a batch with ``refine=after``; logs ``train/loss``."""
+        with torch.no_grad():
+            completed = self.complete(sample)
+        loss = self.refined_error(completed, sample)
+        self.require_finite(loss, sample, batch_idx)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
+        return loss
+
     def on_validation_epoch_start(self) -> None:
         """A checkpoint follows each validation: weights that are no numbers end the run before it."""
         require_finite_weights(self, f"the weights after epoch {self.current_epoch + 1}")
@@ -404,9 +413,7 @@ class UNetCompletion(NetworkCompletion):
         """The loss of a batch; logs ``train/loss``."""
         sample = self.training_sample(sample, batch_idx)
         if self.hparams["refine"] == "after":
-            loss = self.refinement_step(sample)
-            self.require_finite(loss, sample, batch_idx)
-            return loss
+            return self.refinement_step(sample, batch_idx)
         completed = self.complete(sample)
         loss = self.trace_loss(completed, sample) + self.further_terms(completed, sample)
         self.require_finite(loss, sample, batch_idx)

@@ -25,10 +25,7 @@ def require_finite_loss(loss: Tensor, sample: MARSample, what: str) -> None:
         for case, values in zip(sample.case_id, field, strict=True):
             if not bool(values.isfinite().all()):
                 raise CtmarError(f"case {case} must be finite, got NaN or infinity in {name}")
-    raise CtmarError(
-        f"training diverged: {what} must be finite, got {loss.item()};"
-        " the checkpoints of the epochs before stay, a lower model.learning_rate may help"
-    )
+    raise _diverged(f"{what} must be finite, got {loss.item()}")
 
 
 def require_finite_weights(model: nn.Module, what: str) -> None:
@@ -39,7 +36,9 @@ def require_finite_weights(model: nn.Module, what: str) -> None:
     """
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise CtmarError(
-                f"training diverged: {what} must be finite, got NaN or infinity in {name};"
-                " the checkpoints of the epochs before stay, a lower model.learning_rate may help"
-            )
+            raise _diverged(f"{what} must be finite, got NaN or infinity in {name}")
+
+
+def _diverged(what: str) -> CtmarError:
+    more = "the checkpoints of the epochs before stay, a lower model.learning_rate may help"
+    return CtmarError(f"training diverged: {what}; {more}")

@@ -165,11 +165,3 @@ class RefinedImages(Completion):
     def refined_error(self, completed: Tensor, sample: MARSample) -> Tensor:
         """Mean square error of the refined image, units of 100 HU (:meth:`.Refinement.errors`)."""
         return self.refinement.errors(sample, self.images_of(sample, completed))[1]  # type: ignore[union-attr]
-
-    def refinement_step(self, sample: MARSample) -> Tensor:
-        """The loss of a batch with ``refine=after``; logs ``train/loss``."""
-        with torch.no_grad():
-            completed = self.complete(sample)
-        loss = self.refined_error(completed, sample)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(sample.measured))
-        return loss
