@@ -303,14 +303,11 @@ def segmentation() -> Iterator[Row]:
 
 def preset(scanner: str, anatomy: str, geometry: str, *more: str) -> Any:
     """The simulator of a configuration."""
-    from hydra import compose, initialize_config_dir
-
     from ctmar.runs.build import build_simulator
-    from ctmar.runs.cli import config_dir
+    from ctmar.runs.cli import composed
 
     choices = [f"scanner={scanner}", f"anatomy={anatomy}", f"geometry={geometry}", "paths.output_dir=unused"]
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return build_simulator(compose("train", overrides=[*choices, *more]), 3)
+    return build_simulator(composed("train", [*choices, *more]), 3)
 
 
 def speed() -> Iterator[Row]:

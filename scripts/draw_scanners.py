@@ -7,13 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
 from ctmar.errors import CtmarError
 from ctmar.report.canvas import black_figure, body_crop, paint_mask, save_figure
 from ctmar.report.panels import DIFFERENCE_HU
 from ctmar.runs.build import build_simulator
-from ctmar.runs.cli import config_dir
+from ctmar.runs.cli import composed
 from ctmar.units import WINDOWS_HU, mu_to_hu
 
 COLUMNS = ("metal-free reference", "uncorrected", f"error, ±{DIFFERENCE_HU:.0f} HU")
@@ -32,8 +30,7 @@ def main() -> int:
     figure, axes = None, None
     for row, name in enumerate(names):
         choices = [f"scanner={name}", f"anatomy={options.anatomy}", f"geometry={options.geometry}"]
-        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            cfg = compose("train", overrides=[*choices, "data.fills=[]", "paths.output_dir=unused"])
+        cfg = composed("train", [*choices, "data.fills=[]", "paths.output_dir=unused"])
         try:
             simulator = build_simulator(cfg, 1)
             case = simulator.case("test", options.index)

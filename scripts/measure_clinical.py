@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from ctmar.anatomy import read_anatomy
@@ -31,7 +30,7 @@ from ctmar.metrics import near_metal_mask
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition
 from ctmar.runs.build import build_simulator, make
-from ctmar.runs.cli import config_dir
+from ctmar.runs.cli import composed
 from ctmar.runs.correct import method_from_checkpoint, pretrained
 from ctmar.scenes import Scene
 from ctmar.units import mu_to_hu
@@ -41,8 +40,7 @@ SETS = (("thorax", "realistic", 6), ("procedural", "realistic", 4), ("thorax", "
 
 def config(*overrides: str) -> Any:
     """The training configuration with these overrides."""
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose("train", overrides=[*overrides, "paths.output_dir=."])
+    return composed("train", [*overrides, "paths.output_dir=."])
 
 
 def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) -> None:

@@ -17,14 +17,13 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 
 from ctmar.data.encoding import Arrays, decode, encode
 from ctmar.data.module import MARDataModule
 from ctmar.data.store import COMPRESSION, CaseStore
 from ctmar.operators import RayTransform
 from ctmar.runs.build import build_data, build_model
-from ctmar.runs.cli import config_dir
+from ctmar.runs.cli import composed
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
 from ctmar.units import mu_to_hu
 
@@ -34,8 +33,7 @@ WARM = ["geometry=medium", "data.num_cases={train: 12, val: 1, test: 1}", "paths
 
 def config(*overrides: str) -> Any:
     """The default training's config at 256²."""
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose("train", overrides=[*WARM, *overrides])
+    return composed("train", [*WARM, *overrides])
 
 
 def whole(sample: MARSample) -> Arrays:

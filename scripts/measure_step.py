@@ -19,10 +19,11 @@ from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models.completion import UNetCompletion
 from ctmar.physics import Scanner
+from ctmar.runs.build import make
+from ctmar.runs.cli import composed
 from ctmar.sample import MARSample, collate
 from ctmar.scenes import RandomGenerator
 
-INPUTS = ["measured", "trace", "fill", "path", "difference", "hardening", "hardening_weighted"]
 LEVELS = ("L1", "L2", "L3")
 
 
@@ -40,9 +41,7 @@ def timed(
 ) -> tuple[list[float], list[float], Callable[[], None]]:
     """Seconds of CPU of the whole step and of the bare network, one of each a round; and the whole step."""
     torch.manual_seed(0)
-    model = UNetCompletion(
-        inputs=INPUTS, loss="root", downscale=[4, 2], augment_mirror=True, augment_rotate_views=20
-    )
+    model: UNetCompletion = make(composed("train", ["experiment=unet_pretrain"]).model)
     model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     model.train()
     optimizer = model.make_optimizer(model.generator.parameters(), 1e-4)

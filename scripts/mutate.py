@@ -74,7 +74,7 @@ class _Faults(ast.NodeTransformer):
     """Numbers the nodes that can be changed, and changes one of them."""
 
     def __init__(self, wanted: int = -1) -> None:
-        self.wanted, self.count = wanted, 0
+        self.wanted = wanted
         self.found: list[tuple[int, str]] = []
 
     def visit(self, node: ast.AST) -> ast.AST:
@@ -92,37 +92,31 @@ class _Faults(ast.NodeTransformer):
         return changed if changed is not None else self.generic_visit(node)
 
     def _changed(self, node: ast.AST) -> ast.AST | None:
-        if (
-            isinstance(node, ast.BinOp)
-            and type(node.op) in SWAPS
-            and not isinstance(node.left, ast.JoinedStr)
-        ):
-            if self._here(node, f"{type(node.op).__name__} to {SWAPS[type(node.op)].__name__}"):
-                node.op = SWAPS[type(node.op)]()
-        elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
-            if self._here(node, f"{type(node.ops[0]).__name__} to {SWAPS[type(node.ops[0])].__name__}"):
-                node.ops[0] = SWAPS[type(node.ops[0])]()
-        elif isinstance(node, ast.BoolOp):
-            if self._here(node, f"{type(node.op).__name__} to {SWAPS[type(node.op)].__name__}"):
-                node.op = SWAPS[type(node.op)]()
+        """What takes the node's place; None where it stays, its operator changed or not."""
+        if isinstance(node, (ast.BinOp, ast.BoolOp, ast.Compare)):
+            operator = node.ops[0] if isinstance(node, ast.Compare) else node.op
+            swapped = SWAPS.get(type(operator))
+            text = isinstance(node, ast.BinOp) and isinstance(node.left, ast.JoinedStr)
+            if swapped is None or text:
+                return None
+            if not self._here(node, f"{type(operator).__name__} to {swapped.__name__}"):
+                return None
+            if isinstance(node, ast.Compare):
+                node.ops[0] = swapped()
+            else:
+                node.op = swapped()
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
             if self._here(node, f"{type(node.op).__name__} left out"):
                 return node.operand
-        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-            if self._here(node, f"{node.value} to {node.value + 1}"):
-                return ast.copy_location(ast.Constant(node.value + 1), node)
-        elif (
-            isinstance(node, ast.Constant)
-            and type(node.value) is bool
-            and self._here(node, f"{node.value} to {not node.value}")
-        ):
-            return ast.copy_location(ast.Constant(not node.value), node)
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+            other = not node.value if isinstance(node.value, bool) else node.value + 1
+            if self._here(node, f"{node.value} to {other}"):
+                return ast.copy_location(ast.Constant(other), node)
         return None
 
     def _here(self, node: ast.expr, what: str) -> bool:
         self.found.append((node.lineno, what))
-        self.count += 1
-        return self.count - 1 == self.wanted
+        return len(self.found) - 1 == self.wanted
 
 
 def candidates() -> list[Mutant]:

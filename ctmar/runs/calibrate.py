@@ -1,23 +1,22 @@
 """The uncertainty of weights, fitted on validation cases and put on their card: ``scripts/calibrate.py``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from ctmar.data.dataset import CaseDataset
 from ctmar.files import write_text
 from ctmar.models.pretrained import PretrainedCompletion, load
-from ctmar.models.uncertainty import ErrorModel, fit_error_model, rank_correlation, ray_features
-from ctmar.models.weights import read, rewrite_card
+from ctmar.models.uncertainty import ErrorModel, fit_error_model, rank_correlation
+from ctmar.models.weights import rewrite_card
 from ctmar.runs.build import build_data
-from ctmar.runs.cli import config_dir, one_line
+from ctmar.runs.cli import composed, printed
 from ctmar.runs.export import card_text
-from ctmar.sample import MARSample, collate
+from ctmar.sample import collate
 
 BANDS = 5
 
@@ -36,16 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     if min(given.cases, given.test_cases) < 2:
         parser.error("cases and test cases must be 2 or more")
-    try:
-        counts = given.cases, given.test_cases
-        print(calibrate(given.weights, given.overrides, *counts, given.coverage, given.out))
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return 2
-    return 0
+    counts = given.cases, given.test_cases
+    return printed(lambda: calibrate(given.weights, given.overrides, *counts, given.coverage, given.out))
 
 
 def calibrate(
@@ -71,18 +62,18 @@ def calibrate(
         and the rank correlation of width and error.
     """
     counts = f"data.num_cases={{train: 1, val: {cases}, test: {test_cases}}}"
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        cfg = compose("train", overrides=[*(overrides or ("experiment=unet_pretrain",)), counts])
+    cfg = composed("train", [*(overrides or ("experiment=unet_pretrain",)), counts])
     data = build_data(cfg, 1)
     model = load(weights)
     model.use_geometry(data.simulator.ray)
     data.prepare("val", "test")
-    fitted = fit_error_model(*_rays(model, data.val_dataloader().dataset), coverage)
-    features, errors = _rays(model, data.test_dataloader().dataset)
+    fitted = fit_error_model(*_rays(model, data.sets["val"]), coverage)
+    features, errors = _rays(model, data.sets["test"])
     told = tell(fitted, features, errors) | {"cases": cases, "test_cases": test_cases}
-    file = rewrite_card(weights, {"uncertainty": fitted.to_dict() | told}, out)
+    entry = {"uncertainty": fitted.to_dict() | told}
+    file = rewrite_card(weights, entry, out)
     parameters = sum(value.numel() for value in model.network.generator.parameters())
-    write_text(file.with_suffix(".md"), card_text(file.stem, read(file)[0]["card"], parameters))
+    write_text(file.with_suffix(".md"), card_text(file.stem, model.card | entry, parameters))
     shares, sizes = (", ".join(map(str, told[f"{name}_by_width"])) for name in ("coverage", "rms"))
     return (
         f"{cases} validation cases: {coverage:g} of the errors within; {test_cases} test cases:"
@@ -104,15 +95,13 @@ def tell(model: ErrorModel, features: Tensor, errors: Tensor) -> dict[str, Any]:
     }
 
 
-def _rays(model: PretrainedCompletion, cases: Any) -> tuple[Tensor, Tensor]:
+def _rays(model: PretrainedCompletion, cases: CaseDataset) -> tuple[Tensor, Tensor]:
     """Features and errors of all rays on the traces of a data set, case after case."""
     features, errors = [], []
     for index in range(len(cases)):
-        sample: MARSample = model.select(collate([cases[index]]))
+        sample = model.select(collate([cases[index]]))
         with torch.inference_mode():
-            answers = model.answers(sample)
-        completed, trace = answers.mean(0), sample.metal_trace
-        known = ray_features(sample, completed, answers.std(0), model.beam.det_spacing_mm)
+            completed, known = model.known_rays(sample)
         features.append(known)
-        errors.append((completed - sample.clean)[trace])
+        errors.append((completed - sample.clean)[sample.metal_trace])
     return torch.cat(features), torch.cat(errors)

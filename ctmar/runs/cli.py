@@ -7,13 +7,16 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ctmar
-from ctmar.errors import CtmarError
+from ctmar.errors import CtmarError, flat
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
 COMMANDS = ("correct", "inspect", "compare")
@@ -34,6 +37,33 @@ def config_dir() -> Path:
         if (folder / "train.yaml").is_file():
             return folder
     raise CtmarError(f"configs must lie in {package} or beside it, found none")
+
+
+def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
+    """A job's config with overrides, outside of the command line: for scripts that work on several."""
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose(job, overrides=list(overrides))
+
+
+def printed(job: Callable[[], str]) -> int:
+    """Prints what a script's job returns; a user's mistake is one line. Returns the exit status."""
+    try:
+        print(job())
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def train_command(overrides: Sequence[str]) -> list[str]:
+    """The command that trains in a process of its own, wherever the package is installed."""
+    run = "import sys; from ctmar.runs.cli import main; sys.exit(main('train'))"
+    return [sys.executable, "-c", run, *overrides]
 
 
 def main(job: str | None = None) -> int:
@@ -81,7 +111,7 @@ def _command(name: str) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except CtmarError as error:
-        print(f"error: {_flat(error)}", file=sys.stderr, flush=True)
+        print(f"error: {flat(error)}", file=sys.stderr, flush=True)
         return 2
     except OSError as error:  # a full disk, a folder that may not be written to
         print(f"error: {_of_system(error)}", file=sys.stderr)
@@ -142,7 +172,7 @@ def one_line(error: BaseException) -> str | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CtmarError):
-            return _flat(cause)
+            return flat(cause)
         cause = cause.__cause__ or cause.__context__
     for sign, (option, extra) in EXTRAS.items():
         if sign in str(error):
@@ -151,9 +181,9 @@ def one_line(error: BaseException) -> str | None:
     if said is not None:
         return said
     if isinstance(error, InstantiationException):
-        return _flat(error.__cause__ or error)
+        return flat(error.__cause__ or error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return _flat(error)
+        return flat(error)
     return None
 
 
@@ -163,7 +193,7 @@ def _of_machine(error: BaseException) -> str | None:
         return _of_system(error)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         return (
-            f"a process that loads cases died, perhaps for want of memory: {_flat(error).rstrip('.')};"
+            f"a process that loads cases died, perhaps for want of memory: {flat(error).rstrip('.')};"
             " with data.num_workers=0 there is none"
         )
     if type(error).__module__.startswith("wandb."):
@@ -176,8 +206,4 @@ def _of_machine(error: BaseException) -> str | None:
 
 def _of_system(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
-    return _flat(f"{reason}: {error.filename}" if error.filename else reason)
-
-
-def _flat(said: object) -> str:
-    return " ".join(str(said).split())
+    return flat(f"{reason}: {error.filename}" if error.filename else reason)

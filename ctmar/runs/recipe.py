@@ -2,14 +2,12 @@
 
 import argparse
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ctmar.errors import CtmarError
+from ctmar.runs.cli import printed, train_command
 from ctmar.runs.compare import compare
-
-TRAIN = "import sys; from ctmar.runs.cli import main; sys.exit(main('train'))"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,12 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("outputs/recipe"), help="where the runs go")
     parser.add_argument("--lambdas", nargs="+", type=float, default=[10.0, 100.0, 1000.0, 10000.0])
     given = parser.parse_intermixed_args(arguments)
-    try:
-        print(recipe(given.folder, given.lambdas, given.overrides))
-    except CtmarError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return printed(lambda: recipe(given.folder, given.lambdas, given.overrides))
 
 
 def recipe(folder: Path, lambdas: Sequence[float], overrides: Sequence[str] = ()) -> str:
@@ -61,7 +54,7 @@ def recipe(folder: Path, lambdas: Sequence[float], overrides: Sequence[str] = ()
             continue
         print(f"step {name}", flush=True)
         multirun = ["-m"] if name == "lambda" else []
-        command = [sys.executable, "-c", TRAIN, *multirun, *own, *overrides]
+        command = train_command([*multirun, *own, *overrides])
         if subprocess.run(command, check=False).returncode:
             raise CtmarError(f"the recipe must pass each step, {name} ended with an error")
     return compare([folder / name for name in steps], folder / "compare.html", "model")

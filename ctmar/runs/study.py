@@ -9,7 +9,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
@@ -31,10 +28,9 @@ from ctmar.models.base import Completion
 from ctmar.models.classical import FillCompletion, Uncorrected
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import build_data, build_model, recipe
-from ctmar.runs.cli import config_dir, one_line
+from ctmar.runs.cli import composed, config_dir, printed, train_command
 from ctmar.runs.evaluate import as_method
 
-TRAIN = "import sys; from ctmar.runs.cli import main; sys.exit(main('train'))"
 DONE = "done.json"
 CLASSICAL = ("uncorrected", "li", "nmar")
 KEYS = {"title", "base", "trainings", "tests", "seeds", "baseline"}
@@ -97,17 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     if given.jobs < 1:
         parser.error("jobs must be 1 or more")
-    try:
-        study = Study.load(given.study)
-        folder = given.folder or Path("outputs/studies") / Path(given.study).stem
-        print(run_study(study, folder, given.jobs, given.overrides))
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return 2
-    return 0
+    folder = given.folder or Path("outputs/studies") / Path(given.study).stem
+    return printed(lambda: run_study(Study.load(given.study), folder, given.jobs, given.overrides))
 
 
 def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str] = ()) -> str:
@@ -189,7 +176,7 @@ def _simulate(runs: Iterable[list[str]]) -> None:
     """Puts the cases of all trainings on disk, each set once."""
     made: set[str] = set()
     for overrides in runs:
-        cfg = _composed(overrides)
+        cfg = composed("train", overrides)
         slices = build_model(cfg).slices or 1
         key = json.dumps([recipe(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
         if key not in made:
@@ -208,7 +195,7 @@ def _train(folder: Path, run: tuple[str, int], overrides: list[str]) -> str | No
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     print(f"training {name}, seed {seed}", flush=True)
     with open(where / "log.txt", "a", encoding="utf-8") as log:
-        command = [sys.executable, "-c", TRAIN, *overrides, *own, *resumed]
+        command = train_command([*overrides, *own, *resumed])
         ended = subprocess.run(command, check=False, stdout=log, stderr=log, env=environment)
     if ended.returncode:
         return f"{name}/{seed} (see {where / 'log.txt'})"
@@ -225,7 +212,7 @@ def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) 
     }
     for key in runs:
         models[key] = from_checkpoint(str(_run(folder, *key) / "checkpoints" / "best.ckpt"))
-    cfg = _composed([*overrides, "seed=0"])
+    cfg = composed("train", [*overrides, "seed=0"])
     data: MARDataModule = build_data(cfg, max(model.slices or 1 for model in models.values()))
     for model in models.values():
         model.use_geometry(data.simulator.ray)
@@ -242,11 +229,6 @@ def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) 
         for key, image in zip(models, images.values(), strict=False):  # the clean one comes last
             values[key].append(float(rmse(image, center.reference_hu, near)))
     return names, values
-
-
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
 
 
 def _last(overrides: Sequence[str]) -> list[str]:

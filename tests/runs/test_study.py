@@ -8,7 +8,7 @@ import yaml
 
 from ctmar.errors import CtmarError
 from ctmar.runs import study as module
-from ctmar.runs.cli import config_dir
+from ctmar.runs.cli import composed, config_dir
 from ctmar.runs.study import Study, as_table, main, run_study
 from tests.runs.conftest import SMALL_NETWORK, TINY
 
@@ -24,7 +24,7 @@ def study(**changes: object) -> Study:
 def test_every_training_and_test_of_a_shipped_study_composes(name: str) -> None:
     given = Study.load(name)
     for own in [*given.trainings.values(), *given.tests.values()]:
-        assert module._composed(module._last([*given.base, *own])).data.num_cases.train > 0
+        assert composed("train", module._last([*given.base, *own])).data.num_cases.train > 0
 
 
 def test_the_table_averages_seeds_case_by_case_and_pairs_cases() -> None:
