@@ -16,6 +16,7 @@ from ctmar.callbacks.wandb_report import arrange, log_report
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.sample import MARSample, collate
+from tests.quiet import quiet_trainer
 
 SIZE = 16
 
@@ -80,17 +81,8 @@ class TinyModule(pl.LightningModule):
 
 def fit(tmp_path, callback, module=None, *, logger=False, max_epochs=2, num_cases=4):
     loader = DataLoader([single(i) for i in range(num_cases)], batch_size=2, collate_fn=collate)
-    trainer = pl.Trainer(
-        max_epochs=max_epochs,
-        callbacks=[callback],
-        logger=logger,
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        log_every_n_steps=1,
-    )
+    options = {"callbacks": [callback], "logger": logger, "log_every_n_steps": 1}
+    trainer = quiet_trainer(tmp_path, max_epochs=max_epochs, **options)
     module = module or TinyModule()
     trainer.fit(module, loader, loader)
     return module

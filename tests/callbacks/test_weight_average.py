@@ -11,6 +11,7 @@ from ctmar.callbacks import EMA
 from ctmar.errors import CtmarError
 from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
+from tests.quiet import quiet_trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
@@ -44,17 +45,7 @@ class Recorder(pl.Callback):
 def fit(model, samples, tmp_path, epochs=1, resume=None, saves=None):
     recorder = Recorder()
     recorder.saves = saves
-    run = pl.Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        devices=1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=False,
-        max_epochs=epochs,
-        callbacks=[recorder, EMA(0.9)],
-    )
+    run = quiet_trainer(tmp_path, max_epochs=epochs, callbacks=[recorder, EMA(0.9)])
     loaders = DataLoader(samples, batch_size=None), DataLoader(samples[:1], batch_size=None)
     run.fit(model, *loaders, ckpt_path=resume, weights_only=True)
     return run, recorder

@@ -11,6 +11,7 @@ from ctmar.models.cgan import CGANCompletion
 from ctmar.models.completion import UNetCompletion
 from ctmar.networks.unet import encoder_levels, pad_to, to_blocks
 from ctmar.sample import SINOGRAM_FIELDS
+from tests.quiet import quiet_trainer
 
 # The libraries' own: Lightning asks a pytree question in a deprecated way, and wants workers for tiny data.
 pytestmark = [
@@ -23,16 +24,7 @@ TINY = {**GENERATOR, "discriminator_channels": 8, "discriminator_layers": 1}
 
 
 def fit(model: pl.LightningModule, samples: list, tmp_path, **options) -> pl.Trainer:
-    run = pl.Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        devices=1,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=False,
-        **{"max_epochs": 1, **options},
-    )
+    run = quiet_trainer(tmp_path, **{"max_epochs": 1, **options})
     run.fit(model, DataLoader(samples, batch_size=None), DataLoader(samples[:1], batch_size=None))
     return run
 

@@ -24,6 +24,7 @@ from ctmar.models.inputs import cut_bins
 from ctmar.models.schedule import cosine_factor
 from ctmar.operators import RayTransform
 from ctmar.sample import MARSample
+from tests.quiet import quiet_trainer
 
 # The libraries' own: Lightning asks a pytree question in a deprecated way, and wants workers for tiny data.
 pytestmark = [
@@ -43,16 +44,6 @@ class Constant(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return torch.full((len(inputs), self.slices, *inputs.shape[-2:]), self.value)
-
-
-def trainer(tmp_path, **options) -> pl.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    return pl.Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        devices=1,
-        **{**quiet, "enable_checkpointing": False, **options},
-    )
 
 
 def loader(*samples: MARSample) -> DataLoader:
@@ -113,14 +104,14 @@ def test_two_cases_can_be_overfitted(make_sample, tmp_path, loss_domain: str) ->
 
     before = loss()
     model.train()
-    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80), loader(sample))
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 80), loader(sample))
     assert loss() < before / 10
 
 
 def test_validation_logs_the_pooled_error_of_model_and_fill(make_sample, tmp_path) -> None:
     small, large = make_sample(batch=1, seed=1), make_sample(batch=3, seed=2)
     model = UNetCompletion(loss_domain="sinogram", **TINY)
-    (logged,) = trainer(tmp_path).validate(model, loader(small, large), verbose=False)
+    (logged,) = quiet_trainer(tmp_path).validate(model, loader(small, large), verbose=False)
     errors = torch.cat([(s.fills["nmar"] - s.clean)[s.metal_trace] for s in (small, large)])
     rmse = float(errors.square().mean().sqrt())
     assert logged["val/rmse_fill"] == pytest.approx(rmse, rel=1e-4)
@@ -131,7 +122,7 @@ def test_validation_logs_the_pooled_error_of_model_and_fill(make_sample, tmp_pat
 def test_validation_loss_is_the_trained_one(make_sample, tmp_path) -> None:
     sample = make_sample()
     model = UNetCompletion(loss_domain="ramp", loss_scale=2.0, **TINY)
-    (logged,) = trainer(tmp_path).validate(model, loader(sample), verbose=False)
+    (logged,) = quiet_trainer(tmp_path).validate(model, loader(sample), verbose=False)
     expected = trace_ramp_mse(sample.fills["nmar"], sample.clean, sample.metal_trace, 2.0)
     assert logged["val/loss"] == pytest.approx(float(expected), rel=1e-4)
 
@@ -156,7 +147,7 @@ def test_bins_beyond_the_margin_have_no_say(make_sample, margin: int | None, mat
 def test_checkpoint_loads_with_weights_only_and_completes_the_same(make_sample, tmp_path) -> None:
     sample = make_sample()
     model = UNetCompletion(inputs=("measured", "trace"), **TINY)
-    run = trainer(tmp_path, max_epochs=1)
+    run = quiet_trainer(tmp_path, max_epochs=1)
     run.fit(model, loader(sample, sample), loader(sample))
     run.save_checkpoint(tmp_path / "model.ckpt")
     state = torch.load(tmp_path / "model.ckpt", weights_only=True)
@@ -174,7 +165,7 @@ def test_resumed_run_equals_an_unbroken_one(make_sample, tmp_path) -> None:
 
     def fit(epochs: int, checkpoint=None) -> tuple[UNetCompletion, pl.Trainer]:
         pl.seed_everything(0, verbose=False)
-        model, run = UNetCompletion(**options), trainer(tmp_path, max_epochs=epochs)
+        model, run = UNetCompletion(**options), quiet_trainer(tmp_path, max_epochs=epochs)
         run.fit(model, loader(*samples), loader(*samples), ckpt_path=checkpoint, weights_only=True)
         return model, run
 
@@ -211,7 +202,7 @@ def test_gradient_is_clipped_inside_the_model(make_sample, tmp_path) -> None:
         note(optimizer)
 
     model.configure_gradient_clipping = clipped
-    trainer(tmp_path, max_steps=1).fit(model, loader(sample), loader(sample))
+    quiet_trainer(tmp_path, max_steps=1).fit(model, loader(sample), loader(sample))
     before, after = norms
     assert before > 1e-3
     assert after == pytest.approx(1e-4, rel=1e-2)
@@ -257,7 +248,7 @@ class Clock(pl.callbacks.Timer):
 
 def test_learning_rate_comes_down_within_the_time_limit(make_sample, tmp_path) -> None:
     model = UNetCompletion(**TINY)
-    run = trainer(tmp_path, max_epochs=1000, callbacks=[Clock()])
+    run = quiet_trainer(tmp_path, max_epochs=1000, callbacks=[Clock()])
     run.fit(model, loader(*[make_sample()] * 3), loader(make_sample()))
     assert run.global_step == 20
     assert run.optimizers[0].param_groups[0]["lr"] < 0.03 * model.hparams["learning_rate"]
@@ -288,7 +279,7 @@ def test_networks_that_know_of_the_trace_fit_two_cases(make_sample, tmp_path, ne
     model = UNetCompletion(network=network, learning_rate=1e-2, **TINY)
     with torch.no_grad():
         before = float(model.trace_loss(model.complete(sample), sample))
-    trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 60), loader(sample))
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, loader(*[sample] * 60), loader(sample))
     with torch.no_grad():
         assert float(model.eval().trace_loss(model.complete(sample), sample)) < before / 3
     with pytest.raises(CtmarError, match="needs trace among the inputs"):
@@ -327,7 +318,7 @@ def test_further_terms_are_those_of_the_whole_error_though_training_sees_a_windo
     weights = {"gradient_weight": 0.3, "image_weight": 0.7, "consistency_weight": 5e4}
     model = UNetCompletion(**TINY, **weights, margin_bins=4)
     data = Geometry(sample)
-    trainer(tmp_path, max_epochs=1).fit(model, datamodule=data)
+    quiet_trainer(tmp_path, max_epochs=1).fit(model, datamodule=data)
     error = torch.where(sample.metal_trace, sample.fills["nmar"] - sample.clean, 0.0)
     image = 1000 * data.simulator.ray.fbp(error) / 0.02 / 100
     expected = 0.3 * gradient_error(error, sample.metal_trace.sum()) + 0.7 * image.square().mean()
@@ -342,7 +333,7 @@ def test_further_terms_are_those_of_the_whole_error_though_training_sees_a_windo
 
 def test_cosine_without_an_end_is_refused(make_sample, tmp_path) -> None:
     with pytest.raises(CtmarError, match=r"scheduler=cosine needs trainer\.max_epochs or max_steps"):
-        trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), *[loader(make_sample())] * 2)
+        quiet_trainer(tmp_path, max_epochs=-1).fit(UNetCompletion(**TINY), *[loader(make_sample())] * 2)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ctmar.models.pretrained import save
 from ctmar.operators import RayTransform
 from ctmar.sample import IMAGE_FIELDS, MARSample
 from ctmar.units import mu_to_hu
+from tests.quiet import quiet_trainer
 
 # The libraries' own: Lightning asks a pytree question in a deprecated way, and wants workers for tiny data.
 pytestmark = [
@@ -69,15 +70,7 @@ def build(kind=UNetCompletion, options=TINY, **more):
 
 
 def fit(model, samples, folder, epochs=1, resume=None) -> pl.Trainer:
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    run = pl.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        devices=1,
-        max_epochs=epochs,
-        enable_checkpointing=False,
-        **quiet,
-    )
+    run = quiet_trainer(folder, max_epochs=epochs)
     loaders = (DataLoader(list(s), batch_size=None) for s in (samples, samples[:1]))
     run.fit(model, *loaders, ckpt_path=resume, weights_only=True)
     return run
@@ -188,8 +181,7 @@ def test_mirrored_training_images_belong_to_their_sinograms(scan) -> None:
 
 def test_validation_loss_is_what_is_fitted(scan, tmp_path, fitted) -> None:
     sample = scan()
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    run = pl.Trainer(default_root_dir=tmp_path, accelerator="cpu", enable_checkpointing=False, **quiet)
+    run = quiet_trainer(tmp_path)
     logged = {}
     for refine in ("none", "after", "joint"):
         model = build(refine=refine, generator_checkpoint=fitted, refine_weight=0.5)
