@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from ctmar.clinical.confirm import confirmed_metal
 from ctmar.clinical.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, find_metal
 from ctmar.clinical.methods import DEFAULT_METHOD, MU_WATER, Classical, Method, Slice, Views, spread_hu
 from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray, without_metal
@@ -27,6 +28,8 @@ class Corrected(NamedTuple):
     """HU, equal to the stored image in metal, in padding and, bit for bit, in a slice without metal."""
     kept: NDArray[np.bool_]
     """Where nothing was changed: metal and padding, or the whole slice."""
+    metal: NDArray[np.bool_]
+    """The metal, without streaks that were as bright (:func:`~ctmar.clinical.confirm.confirmed_metal`)."""
     spread_hu: Image | None
     """Disagreement of plausible methods (:func:`~ctmar.clinical.methods.spread_hu`), where asked for."""
 
@@ -40,12 +43,17 @@ class SliceCorrector:
     pixel at its nearest neighbour's value, before it is projected: the same by linearity, without the
     errors that projecting and reconstructing an edge of 10,000 HU would leave beside the metal.
 
+    All rays through bright pixels are completed; of the bright pixels those are put back that the rays
+    confirm to be metal.
+
     Args:
         shape: Rows and columns of a slice.
         spacing_mm: Distance between rows and between columns; slices with other than square pixels
             are brought to square ones, and the change back.
         method: A name of :data:`~ctmar.clinical.methods.METHODS`, or a method.
         backend: Projector backend.
+        clipped: Whether the scan's values are cut off in metal. Its rays then confirm nothing, and every
+            bright pixel counts as metal.
     """
 
     def __init__(
@@ -54,10 +62,11 @@ class SliceCorrector:
         spacing_mm: tuple[float, float],
         method: str | Method = DEFAULT_METHOD,
         backend: str = "auto",
+        clipped: bool = False,
     ) -> None:
         if not all(np.isfinite(s) and s > 0 for s in spacing_mm):
             raise CtmarError(f"pixel spacing must be positive, got {tuple(spacing_mm)}")
-        self.shape, self.spacing_mm = shape, spacing_mm
+        self.shape, self.spacing_mm, self.clipped = shape, spacing_mm, clipped
         self.method: Method = Classical(method) if isinstance(method, str) else method
         finest = min(spacing_mm)
         self._square = max(spacing_mm) <= finest * (1 + SQUARE_TOLERANCE)
@@ -92,17 +101,21 @@ class SliceCorrector:
         stored, metal = images_hu[middle], metals[middle]
         nothing = np.zeros(self.shape, np.float32) if with_spread else None
         if not metal.any():
-            return Corrected(stored, np.ones(self.shape, bool), nothing)
+            return Corrected(stored, np.ones(self.shape, bool), metal, nothing)
         window = [self._slice(image, mask) for image, mask in zip(images_hu, metals, strict=True)]
         with torch.inference_mode():
-            change, spread = self._change(window, with_spread)
+            change, confirmed, spread = self._change(window, with_spread)
+        if self._square:
+            metal = confirmed.numpy()
+        else:
+            metal = metal & (_resampled(confirmed.float().numpy(), self.shape) >= 0.5)
         kept = metal | padding_mask(stored)
         image = np.where(kept, stored, stored + self._to_stored(change))
         spread_hu = None if spread is None else np.where(kept, np.float32(0), self._to_stored(spread))
-        return Corrected(image.astype(np.float32), kept, spread_hu)
+        return Corrected(image.astype(np.float32), kept, metal, spread_hu)
 
-    def _change(self, window: Sequence[Slice], with_spread: bool) -> tuple[Tensor, Tensor | None]:
-        """What is to be added to the middle slice outside its metal; and the methods' spread."""
+    def _change(self, window: Sequence[Slice], with_spread: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What is to be added to the middle slice outside its metal; the metal; and the methods' spread."""
         image = window[len(window) // 2]
         bare_hu = without_metal(image.image_hu, image.metal)
         views = self.views(image, bare_hu)
@@ -111,7 +124,11 @@ class SliceCorrector:
         corrected = bare_hu + self.ray.fbp(difference) * (1000.0 / MU_WATER)
         corrected = self.method.finish(corrected, image, self.ray.grid.spacing_mm)
         spread = spread_hu(image, views, completed) if with_spread else None
-        return corrected - image.image_hu, spread
+        metal = image.metal
+        if not self.clipped:
+            excess = hu_to_mu(image.image_hu, MU_WATER) - hu_to_mu(bare_hu, MU_WATER)
+            metal = confirmed_metal(excess, metal, views, completed)
+        return corrected - image.image_hu, metal, spread
 
     def views(self, image: Slice, bare_hu: Tensor) -> Views:
         """The virtual scan of a slice whose image without metal is ``bare_hu``."""
@@ -169,15 +186,14 @@ def correct(
     """
     if volume_hu.ndim != 3:
         raise CtmarError(f"volume must have the axes slice, row and column, got {volume_hu.ndim} axes")
-    corrector = SliceCorrector(
-        volume_hu.shape[1:], (float(spacing_mm[1]), float(spacing_mm[0])), method, backend
-    )
     volume = volume_hu.astype(np.float32)
+    bright = BrightVoxels()
+    for image in volume:
+        bright.add(image)
     if rule is None:
-        bright = BrightVoxels()
-        for image in volume:
-            bright.add(image)
         rule = bright.rule(min_area_mm2)
+    spacing = float(spacing_mm[1]), float(spacing_mm[0])
+    corrector = SliceCorrector(volume_hu.shape[1:], spacing, method, backend, bright.clipped(rule))
     metal = [find_metal(image, corrector.area_mm2, rule) for image in volume]
     out = np.empty_like(volume)
     reach = corrector.method.slices // 2

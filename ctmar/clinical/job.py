@@ -99,7 +99,7 @@ def correct_file(
         found = survey(scan, rule, wish.min_area_mm2, progress)
         say(describe(found, len(scan.places_mm)))
         method = make_method(scan.spacing_mm)
-        corrector = SliceCorrector(scan.shape, scan.spacing_mm, method)
+        corrector = SliceCorrector(scan.shape, scan.spacing_mm, method, clipped=found.clipped)
         with whole(output, is_folder) as work:
             name = output.name if not is_folder else None
             sinks = [_sink(scan, work, found, method, name), *_extras(scan, work, wish, name)]

@@ -17,6 +17,8 @@ GROWN_SHARE = 0.8
 199, 191 and 185 HU for 0.6, 0.7, 0.8 and 1 of 2,500 HU, its median 127, 123, 124 and 133: lower ones
 take streaks for metal, higher ones lose thin metal."""
 LEAST_AREA_MM2 = 1.0
+CEILING_SHARE = 1e-6
+"""So many voxels at a scan's highest value mean that it is cut off there."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,33 @@ def find_metal(image_hu: NDArray[np.floating], area_mm2: float, rule: MetalRule)
 
 
 class BrightVoxels:
-    """Counts of a scan's bright voxels, gathered slice by slice: its threshold is chosen from them."""
+    """Counts of a scan's bright voxels, gathered slice by slice: its threshold is chosen from them.
+
+    Attributes:
+        highest: HU of the brightest voxel.
+    """
 
     def __init__(self) -> None:
         # A bin more on either side of the searched range, for the average over three.
         first, last = SEARCHED_HU[0] - 1.5 * BIN_HU, SEARCHED_HU[1] + 1.5 * BIN_HU
         self.edges = np.arange(first, last + BIN_HU / 2, BIN_HU)
         self.counts = np.zeros(len(self.edges) - 1, np.int64)
+        self.highest, self._at_highest, self._voxels = -np.inf, 0, 0
 
     def add(self, image_hu: NDArray[np.floating]) -> None:
         """Counts another slice's voxels."""
         bright = image_hu[image_hu > self.edges[0]]
         self.counts += np.histogram(bright, self.edges)[0]
+        top = float(image_hu.max())
+        if top > self.highest:
+            self.highest, self._at_highest = top, 0
+        if top == self.highest:
+            self._at_highest += int(np.count_nonzero(image_hu == top))
+        self._voxels += image_hu.size
+
+    def clipped(self, rule: MetalRule) -> bool:
+        """Whether metal ends at ``highest`` because values are cut off there, as those of 12 bits at 3071."""
+        return self.highest > rule.high_hu and self._at_highest > max(10.0, CEILING_SHARE * self._voxels)
 
     def rule(self, min_area_mm2: float = LEAST_AREA_MM2) -> MetalRule:
         """The scan's rule: the upper threshold where the fewest voxels lie between bone and metal.

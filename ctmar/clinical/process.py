@@ -99,9 +99,9 @@ def process(
             window = [scan.read(k) for k in near]
             corrected = corrector.correct(window, [metal.of(k) for k in near], with_spread)
             before = window[reach]
-            outcome.changes.append(_change(index, before, corrected, mask, corrector, index in shown))
+            outcome.changes.append(_change(index, before, corrected, corrector, index in shown))
             if keep_masks:
-                outcome.masks[index] = np.packbits(mask)
+                outcome.masks[index] = np.packbits(corrected.metal)
             if index in shown:
                 outcome.shown.append(Shown(index, before, corrected.image_hu))
         else:
@@ -137,14 +137,13 @@ def _change(
     index: int,
     before: Image,
     corrected: Corrected,
-    metal: NDArray[np.bool_],
     corrector: SliceCorrector,
     with_streaks: bool,
 ) -> Change:
     spacing = float(np.sqrt(corrector.area_mm2))
     body = body_mask(before, (corrector.spacing_mm[1], corrector.spacing_mm[0]))
     truncated = reaches_border(body[None], padding_mask(before)[None]) > TRUNCATED_SHARE
-    mask, inside = torch.from_numpy(metal), torch.from_numpy(body)
+    mask, inside = torch.from_numpy(corrected.metal), torch.from_numpy(body)
     shells = shell_masks(inside, mask, spacing)
     squared = torch.from_numpy(corrected.image_hu - before).double().square()
     rms = {name: float(squared[shells[name]].mean().sqrt()) for name in SHELLS_MM}
@@ -155,4 +154,4 @@ def _change(
         images = torch.from_numpy(np.stack([before, corrected.image_hu]))
         pair = [float(x) for x in ring_streaks(images, scored, ring, spacing)]
         streaks = (pair[0], pair[1])
-    return Change(index, float(metal.sum() * corrector.area_mm2), rms, truncated, streaks)
+    return Change(index, float(corrected.metal.sum() * corrector.area_mm2), rms, truncated, streaks)

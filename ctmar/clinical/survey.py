@@ -11,8 +11,6 @@ from ctmar.errors import CtmarError
 
 SURELY_BELOW_HU = -200.0
 """Some of every CT lies below: air, lung or at least fat. What does not is on another scale than HU."""
-CEILING_SHARE = 1e-6
-"""So many voxels at a scan's highest value mean that it is cut off there."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -59,7 +57,6 @@ def survey(
     """
     count, voxels = len(scan.places_mm), BrightVoxels()
     highest, lowest = np.empty(count), np.empty(count)
-    full = np.zeros(count, np.int64)
     for index in range(count):
         image = scan.read(index)
         if not np.isfinite(image).all():
@@ -68,17 +65,14 @@ def survey(
             )
         voxels.add(image)
         highest[index], lowest[index] = image.max(), image.min()
-        full[index] = np.count_nonzero(image == highest[index])
         if progress is not None:
             progress("reading", index + 1, count)
-    top = float(highest.max())
     if lowest.min() > SURELY_BELOW_HU:
         raise CtmarError(
-            f"voxels must be in HU, with air near -1000; got values from {lowest.min():g} to {top:g}"
+            "voxels must be in HU, with air near -1000;"
+            f" got values from {lowest.min():g} to {voxels.highest:g}"
         )
     chosen = voxels.rule(min_area_mm2) if rule is None else rule
-    at_top = int(full[highest == top].sum())
-    voxel_count = count * scan.shape[0] * scan.shape[1]
-    clipped = top > chosen.high_hu and at_top > max(10.0, CEILING_SHARE * voxel_count)
     bright = tuple(int(k) for k in np.flatnonzero(highest > chosen.high_hu))
-    return Survey(chosen, rule is None, float(lowest.min()), top, clipped, bright)
+    range_hu = float(lowest.min()), voxels.highest
+    return Survey(chosen, rule is None, *range_hu, voxels.clipped(chosen), bright)
