@@ -4,6 +4,7 @@ Torch and Lightning are imported by the job alone, so that ``--help`` and a wron
 """
 
 import io
+import logging
 import os
 import shutil
 import sys
@@ -85,6 +86,8 @@ def main(job: str | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if job in COMMANDS:
         return _command(job)
+    # Hydra finds its plugins by importing them; Optuna's has alembic tell of its own on the way.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -167,7 +170,7 @@ def _remove_untouched(folder: Path) -> None:
 def one_line(error: BaseException) -> str | None:
     """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
     from hydra.errors import HydraException, InstantiationException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     cause: BaseException | None = error
     while cause is not None:
@@ -180,6 +183,9 @@ def one_line(error: BaseException) -> str | None:
     said = _of_machine(error)
     if said is not None:
         return said
+    if isinstance(error, MissingMandatoryValue):
+        key = str(error).splitlines()[0].rpartition(": ")[2]
+        return f"{key} must be given ({key}=...), got nothing"
     if isinstance(error, InstantiationException):
         return flat(error.__cause__ or error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):

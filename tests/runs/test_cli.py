@@ -29,7 +29,7 @@ TINY_DATA = [
 BAD = {
     "unknown group": (["model=nope"], "Could not find 'model/nope'"),
     "unknown key": (["data.nope=1"], "Could not override 'data.nope'"),
-    "missing value": (["anatomy=files"], "Missing mandatory value: anatomy.ct"),
+    "missing value": (["anatomy=files"], "anatomy.ct must be given (anatomy.ct=...), got nothing"),
     "missing file": (
         ["anatomy=files", "anatomy.ct=/no/ct.nii", "anatomy.labels=/no/l.nii"],
         "does not exist",

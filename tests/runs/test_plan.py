@@ -125,3 +125,12 @@ def test_a_pelvis_that_is_not_there_is_one_line() -> None:
         _anchors(spine, "S2AI")
     with pytest.raises(CtmarError, match="pelvis must be null or one of S1, S2AI, iliac, got 'S2'"):
         _anchors(spine, "S2")
+
+
+def test_a_plan_without_a_volume_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["plan.py", f"folder={tmp_path}", f"paths.outputs={tmp_path}/out"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert main("plan") == 2
+    assert capfd.readouterr().err == "error: ct must be given (ct=...), got nothing\n"
