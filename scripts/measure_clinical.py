@@ -141,7 +141,7 @@ def stent(methods: list[str | Method]) -> None:
             record = correct_file(
                 source,
                 Path(folder) / "out.nii.gz",
-                lambda s, m=method: as_method(m),
+                lambda clipped, m=method: as_method(m),
                 Wish(),
                 lambda line: None,
             )

@@ -85,7 +85,7 @@ def correct_series(url: str, identifier: str, method: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ctmar-") as folder:
         archive, output = Path(folder) / "series.zip", Path(folder) / "out"
         archive.write_bytes(request(f"{url}/series/{identifier}/archive"))
-        record = correct_file(archive, output, lambda spacing: Classical(method), Wish(), lambda line: None)
+        record = correct_file(archive, output, lambda clipped: Classical(method), Wish(), lambda line: None)
         if not record["slices_corrected"]:
             return "no metal: nothing stored"
         files = sorted(output.glob("*.dcm"))

@@ -25,8 +25,8 @@ from ctmar.metrics import SHELLS_MM
 
 EXTRAS = ("difference", "uncertainty", "seg")
 
-MakeMethod = Callable[[tuple[float, float]], Method]
-"""Makes the method for slices of a pixel size (between rows, between columns)."""
+MakeMethod = Callable[[bool], Method]
+"""Makes the method for a scan whose values are cut off in metal, or are not."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def correct_file(
             raise CtmarError("seg is a DICOM object: it needs a DICOM input, got a volume file")
         found = survey(scan, rule, wish.min_area_mm2, progress)
         say(describe(found, len(scan.places_mm)))
-        method = make_method(scan.spacing_mm)
+        method = make_method(found.clipped)
         corrector = SliceCorrector(scan.shape, scan.spacing_mm, method, clipped=found.clipped)
         with whole(output, is_folder) as work:
             name = output.name if not is_folder else None

@@ -29,12 +29,14 @@ class Trained:
         beam: Rays of its sinograms: uniform views over π, a centred detector.
         mu_water: Attenuation of water in 1/mm.
         trace_epsilon_mm: Path through metal from which on a ray belonged to the trace.
+        extended_scale: Whether its images held the metal's own HU rather than end at 3071 HU.
     """
 
     grid: ImageGrid
     beam: ParallelBeam
     mu_water: float
     trace_epsilon_mm: float
+    extended_scale: bool = False
 
     def __post_init__(self) -> None:
         if not self.beam.wraps:
@@ -91,12 +93,14 @@ class NetworkMethod:
         return self._ray
 
     def _sample(self, window: Sequence[Slice], fine: ImageGrid, ray: RayTransform[ParallelBeam]) -> MARSample:
-        """The slices as a batch of one case, as the network saw its training cases: clipped, whole HU."""
+        """The slices as a batch of one case, as the network saw its training cases: whole HU."""
         mu_water = self.trained.mu_water
         images, metals = [], []
         for one in window:
-            image = resampled_image(one.image_hu, fine, ray.grid)
-            images.append(image.round().clamp(STORED_MIN_HU, STORED_MAX_HU))
+            image = resampled_image(one.image_hu, fine, ray.grid).round()
+            if not self.trained.extended_scale:
+                image = image.clamp(STORED_MIN_HU, STORED_MAX_HU)
+            images.append(image)
             metals.append(resampled_image(one.metal.float(), fine, ray.grid) >= 0.5)
         image_hu, metal = torch.stack(images), torch.stack(metals)
         measured = ray.forward(hu_to_mu(image_hu, mu_water))

@@ -9,9 +9,12 @@ from ctmar.physics.scanner import Acquisition
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, hu_to_mu, mu_to_hu
 
 
-def stored_image(sinogram: Tensor, ray: RayTransform, mu_water: float, filter: str) -> Tensor:
-    """The reconstruction as a 12-bit scanner stores it: whole HU, clipped to [-1024, 3071]."""
-    return mu_to_hu(ray.fbp(sinogram, filter), mu_water).round().clamp(STORED_MIN_HU, STORED_MAX_HU)
+def stored_image(
+    sinogram: Tensor, ray: RayTransform, mu_water: float, filter: str, extended_scale: bool = False
+) -> Tensor:
+    """The reconstruction as a scanner stores it: whole HU, clipped to the 12 bits of [-1024, 3071] or not."""
+    image = mu_to_hu(ray.fbp(sinogram, filter), mu_water).round()
+    return image if extended_scale else image.clamp(STORED_MIN_HU, STORED_MAX_HU)
 
 
 def with_segmented_metal(

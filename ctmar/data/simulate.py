@@ -57,6 +57,8 @@ class Simulator:
         metal: Where mask and trace come from: the ``scene``, or a ``threshold`` of the uncorrected
             image (always so for ``source="image"``).
         metal_threshold_hu: That threshold.
+        extended_scale: Whether stored images hold the metal's own HU, as an extended scale does, rather than
+            end at 3071 HU as 12 bits do.
         fills: Which completions travel with the sample.
         filter: FBP filter of the reference and of the images that metal is segmented from.
         backend: Projector backend.
@@ -79,6 +81,7 @@ class Simulator:
         source: str = "raw",
         metal: str = "scene",
         metal_threshold_hu: float = 2500.0,
+        extended_scale: bool = False,
         fills: Sequence[str] = ("li", "nmar"),
         filter: str = "ram-lak",
         backend: str = "auto",
@@ -102,6 +105,7 @@ class Simulator:
         self.seed, self.slices, self.source = seed, slices, source
         self.metal = "threshold" if source == "image" else metal
         self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
+        self.extended_scale = extended_scale
         self._lies_on = grid.refine(scanner.oversampling)  # the patient; the rays may be in a smaller world
         grid, beam = smaller(grid, scanner.shrink), smaller(beam, scanner.shrink)
         self.ray = RayTransform(grid, beam, backend)
@@ -195,9 +199,11 @@ class Simulator:
     def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
         """The scan with metal found by threshold, and as stored images show it if so configured."""
         mu_water = self.scanner.mu_water
-        stored = stored_image(scan.measured, self.ray, mu_water, self.filter)
+        stored, stored_clean = (
+            stored_image(y, self.ray, mu_water, self.filter, self.extended_scale)
+            for y in (scan.measured, scan.clean)
+        )
         metal_mask = stored > self.metal_threshold_hu
-        stored_clean = stored_image(scan.clean, self.ray, mu_water, self.filter)
         scan = with_segmented_metal(scan, metal_mask, self.ray, self.scanner.trace_epsilon_mm)
         if self.source == "image":
             scan = reprojected(scan, stored, stored_clean, self.ray, mu_water)

@@ -17,7 +17,7 @@ from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
 from ctmar.runs.typed import check_types
 
-SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "fills", "generator")
+SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
 INPUT_KEYS, PLACES = ("ct", "labels", "root", "screw_meshes"), ("segment_dir", "url")
 """Of anatomies and generators: what is known by its content, and what does not matter to a case."""
 MANIFEST, SCHEMA = "manifest.json", 2
@@ -59,6 +59,7 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         source=data.source,
         metal=data.metal,
         metal_threshold_hu=data.metal_threshold_hu,
+        extended_scale=data.get("extended_scale", False),  # checkpoints of before the option lack it
         fills=tuple(data.fills),
         filter=cfg.projector.filter,
         backend=cfg.projector.backend,

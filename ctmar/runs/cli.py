@@ -186,10 +186,9 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         key = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{key} must be given ({key}=...), got nothing"
-    if isinstance(error, InstantiationException):
-        return flat(error.__cause__ or error)
     if isinstance(error, (HydraException, OmegaConfBaseException)):
-        return flat(error)
+        made = isinstance(error, InstantiationException)
+        return flat((error.__cause__ if made else None) or error)
     return None
 
 

@@ -3,11 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ctmar.clinical.job import EXTRAS, MakeMethod, Wish, correct_file
 from ctmar.clinical.methods import Classical, Method
 from ctmar.errors import CtmarError
+
+if TYPE_CHECKING:
+    from ctmar.clinical.network import NetworkMethod
 
 TRACE_EPSILON_MM = 0.1
 """Of every scanner preset that networks are trained with."""
@@ -54,16 +57,24 @@ def set_threads(threads: int | None) -> None:
 
 
 def _method(arguments: argparse.Namespace) -> MakeMethod:
-    if arguments.checkpoint is not None:
-        method = method_from_checkpoint(arguments.checkpoint)
-    elif arguments.method == "pretrained":
-        method = pretrained()
-    else:
-        method = Classical(arguments.method)
-    return lambda spacing: method
+    if arguments.checkpoint is None and arguments.method == "pretrained":
+        return lambda clipped: pretrained()
+    if arguments.checkpoint is None:
+        classical = Classical(arguments.method)
+        return lambda clipped: classical
+    method = method_from_checkpoint(arguments.checkpoint)
+
+    def fitting(clipped: bool) -> Method:
+        if clipped and method.trained.extended_scale:
+            Bar.say(
+                "the network was trained on images that hold metal's own HU; this scan's values are cut off"
+            )
+        return method
+
+    return fitting
 
 
-def pretrained(weights: str = "image") -> Method:
+def pretrained(weights: str = "image") -> "NetworkMethod":
     """A network that is shipped, or a ``.safetensors`` file, for stored images."""
     from ctmar.clinical.methods import MU_WATER
     from ctmar.clinical.network import NetworkMethod, Trained
@@ -73,13 +84,18 @@ def pretrained(weights: str = "image") -> Method:
     model = load(weights)
     beam = model.trained
     side = int(beam.det_count / 2**0.5)
-    grid = ImageGrid(
-        (side, side), beam.det_spacing_mm
-    )  # networks are trained on pixels as wide as their bins
-    return NetworkMethod(model.network.eval(), Trained(grid, beam, MU_WATER, TRACE_EPSILON_MM), "pretrained")
+    trained = Trained(
+        # Networks are trained on pixels as wide as their bins.
+        ImageGrid((side, side), beam.det_spacing_mm),
+        beam,
+        MU_WATER,
+        TRACE_EPSILON_MM,
+        bool(model.card["trained_on"]["data"].get("extended_scale", False)),
+    )
+    return NetworkMethod(model.network.eval(), trained, "pretrained")
 
 
-def method_from_checkpoint(path: Path) -> Method:
+def method_from_checkpoint(path: Path) -> "NetworkMethod":
     """A network of a ctmar run, for stored images."""
     if path.suffix == ".safetensors":
         return pretrained(str(path))
@@ -102,6 +118,7 @@ def method_from_checkpoint(path: Path) -> Method:
         beam=make(cfg.geometry.beam),
         mu_water=make(cfg.scanner).mu_water,
         trace_epsilon_mm=float(cfg.scanner.trace_epsilon_mm),
+        extended_scale=bool(cfg.data.get("extended_scale", False)),
     )
     return NetworkMethod(model, trained, str(cfg.model._target_).rpartition(".")[2].lower())
 

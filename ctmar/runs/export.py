@@ -59,6 +59,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
     }
     if data["source"] == "image":
         described["data"]["metal"] = "threshold"  # whatever is configured: an image tells no other
+        described["data"]["extended_scale"] = data.get("extended_scale", False)
     start = settings["model"].get("generator_checkpoint")
     return {
         "ctmar": ctmar.__version__,
@@ -100,6 +101,9 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     metal_by = data["generator"]["_target_"].rsplit(".", 1)[-1]
     bins = f"{beam['num_angles']} views of {beam['det_count']} bins of {beam['det_spacing_mm']} mm"
     start = f"from `{card['started_from']}`, " if card.get("started_from") else ""
+    scale = ""
+    if data["source"] == "image":
+        scale = " with the metal's own HU" if data.get("extended_scale") else " cut off at 3071 HU"
     lines = [
         f"# {name}",
         "",
@@ -108,7 +112,7 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         " `model=pretrained model.weights=FILE`, or `ctmar.models.pretrained.load(FILE)`.",
         "",
         f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
-        f" source {data['source']}, metal from {data['metal']}.",
+        f" source {data['source']}{scale}, metal from {data['metal']}.",
         f"- **Training**: {start}seed {card['seed']}, commit {card['commit'][:12]}, {card['epochs']} epochs,"
         f" {card['steps']:,} steps of {data['batch_size']} cases;"
         f" ctmar {card['ctmar']}, torch {card['torch']}.",

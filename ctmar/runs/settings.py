@@ -25,6 +25,7 @@ TYPES: dict[str, Any] = {
     "extras.num_threads": int | None,
     "extras.progress_bar": bool,
     "data.metal_threshold_hu": float,
+    "data.extended_scale": bool,
     "data.fills": Sequence[str],
     "data.num_workers": int,
     "data.in_memory": bool,

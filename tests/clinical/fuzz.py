@@ -210,7 +210,7 @@ def one(seed: int, folder: Path, kinds: tuple[str, ...] = KINDS) -> str:
     before = {path.name: path.read_bytes() for path in source.iterdir()}
     told: list[str] = []
     try:
-        record = correct_file(source, output, lambda spacing: Classical("nmar"), Wish(), told.append)
+        record = correct_file(source, output, lambda clipped: Classical("nmar"), Wish(), told.append)
         names = [path.name for path in output.iterdir()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd values that were kept

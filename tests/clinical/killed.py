@@ -32,7 +32,7 @@ def start(source: Path, output: Path, overwrite: bool) -> int:
             correct_file(
                 source,
                 output,
-                lambda spacing: Classical("nmar"),
+                lambda clipped: Classical("nmar"),
                 Wish(overwrite=overwrite),
                 lambda line: None,
             )

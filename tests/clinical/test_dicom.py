@@ -42,7 +42,7 @@ def volume(with_rods: Scan) -> np.ndarray:
 
 def run(source: Path, output: Path, **wish: Any) -> tuple[dict[str, Any], list[str]]:
     said: list[str] = []
-    record = correct_file(source, output, lambda spacing: Classical("nmar"), Wish(**wish), said.append)
+    record = correct_file(source, output, lambda clipped: Classical("nmar"), Wish(**wish), said.append)
     return record, said
 
 

@@ -1,5 +1,7 @@
 """A network at the sampling it was trained for, on images of another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models.completion import UNetCompletion
 from ctmar.runs.correct import pretrained
+from ctmar.sample import MARSample
 from tests.clinical.conftest import SPACING_MM
 from tests.clinical.test_correct import errors
 
@@ -76,3 +79,23 @@ def test_the_shipped_network_lessens_the_error(with_rods: Scan) -> None:
 def test_a_beam_that_does_not_close_is_refused() -> None:
     with pytest.raises(CtmarError, match="uniform views over π"):
         Trained(ImageGrid((8, 8), 1.0), ParallelBeam(8, 13, 1.0, det_offset_mm=0.25), MU_WATER, 0.1)
+
+
+def seen_by(trained: Trained, image: np.ndarray) -> torch.Tensor:
+    """What a network is given of a stored image, as HU."""
+    seen = []
+
+    class Spy(UNetCompletion):
+        def complete(self, sample: MARSample) -> torch.Tensor:
+            seen.append(sample.reference_hu)
+            return sample.fills["nmar"]
+
+    correct(image[None], VOXEL, rule=MetalRule(2500, 2000), method=NetworkMethod(Spy(**SMALL), trained))
+    return seen[0]
+
+
+def test_a_network_sees_metal_as_its_training_cases_showed_it(with_rods: Scan) -> None:
+    image = with_rods[0].astype(np.float32)
+    assert image.max() > 5000
+    assert float(seen_by(COARSE, image).max()) == 3071
+    assert float(seen_by(replace(COARSE, extended_scale=True), image).max()) > 5000

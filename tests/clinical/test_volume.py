@@ -26,7 +26,7 @@ def image_of(with_rods: Scan, kind: type = np.int16) -> sitk.Image:
 
 
 def run(source: Path, output: Path, **wish: Any) -> dict[str, Any]:
-    return correct_file(source, output, lambda spacing: Classical("nmar"), Wish(**wish), lambda line: None)
+    return correct_file(source, output, lambda clipped: Classical("nmar"), Wish(**wish), lambda line: None)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.float32, np.float64, np.int32])

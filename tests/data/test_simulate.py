@@ -140,6 +140,11 @@ def test_image_source_is_what_the_stored_image_projects_to(anatomy: ProceduralSp
     # Clipping at 3071 HU takes metal out of its own rays.
     core = image.metal_path_mm > 8
     assert image.measured[core].mean() < 0.95 * raw.measured[core].mean()
+    # With an extended scale it stays, and what the image projects to is what was measured.
+    options = {"slices": 1, "source": "image", "metal_threshold_hu": 1500.0, "extended_scale": True}
+    extended = simulator(anatomy, **options).case("train", 0)
+    assert extended.measured[core].mean() == pytest.approx(float(raw.measured[core].mean()), rel=0.02)
+    assert torch.equal(extended.metal_trace, image.metal_trace)
     true = simulator(anatomy, slices=1).case("train", 0)
     assert not (image.body_mask & true.metal_mask).any()
     assert torch.equal(true.reference_hu, image.reference_hu)
