@@ -34,8 +34,9 @@ def test_prior_constant_along_a_view_equals_linear_interpolation() -> None:
 def test_scale_of_the_prior_changes_nothing() -> None:
     truth, trace = _case()
     prior = torch.rand_like(truth)
-    a, b = (normalized_interpolation(truth, trace, scale * prior) for scale in (1.0, 37.0))
+    a, b, c = (normalized_interpolation(truth, trace, scale * prior) for scale in (1.0, 37.0, 1e-4))
     torch.testing.assert_close(a, b)
+    torch.testing.assert_close(a, c)
 
 
 def test_off_the_trace_bits_are_untouched() -> None:

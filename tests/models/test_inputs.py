@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ctmar.errors import CtmarError
-from ctmar.models.inputs import INPUTS, build_inputs, check_inputs, fill_sinogram
+from ctmar.models.inputs import INPUTS, build_inputs, check_inputs, fill_sinogram, trace_window
 from ctmar.networks.wrap import mirror_left_right, pad_views
 
 
@@ -19,6 +19,7 @@ def test_channels_follow_the_names_and_scales(make_sample) -> None:
     assert torch.equal(trace, sample.metal_trace[:, 0].float())
     assert torch.count_nonzero(difference[off]) == 0
     assert difference[~off].abs().min() > 0
+    torch.testing.assert_close(difference, (sample.measured - sample.fills["li"])[:, 0] / 4)
 
 
 def test_the_angle_closes_over_half_a_turn_and_is_blind_to_the_side(make_sample) -> None:
@@ -95,3 +96,16 @@ def test_weighted_hardening_distrusts_starved_rays(make_sample) -> None:
     weighted = build_inputs(dark, ["hardening_weighted"], "nmar", 4.0, 50.0)
     lit = build_inputs(sample, ["hardening_weighted"], "nmar", 4.0, 50.0)
     assert weighted.abs().max() < 0.1 * lit.abs().max()
+
+
+@pytest.mark.parametrize(
+    "first,last,margin,kept",
+    [(8, 11, 2, (6, 14)), (8, 11, 9, (0, 20)), (0, 3, 0, (0, 20)), (5, 19, 0, (0, 20)), (3, 12, 1, (2, 18))],
+)
+def test_the_window_holds_the_trace_and_its_mirror(
+    first: int, last: int, margin: int, kept: tuple[int, int]
+) -> None:
+    trace = torch.zeros(2, 1, 6, 20, dtype=torch.bool)
+    trace[0, 0, 1, first], trace[1, 0, 4, last] = True, True
+    assert trace_window(trace, margin) == slice(*kept)
+    assert trace_window(torch.zeros_like(trace), margin) == slice(0, 20)

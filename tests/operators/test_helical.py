@@ -154,6 +154,18 @@ def test_what_does_not_change_in_z_is_as_from_a_circle(method: str) -> None:
     torch.testing.assert_close(ones[:, 3:-3], torch.ones_like(ones[:, 3:-3]))
 
 
+def test_a_turn_apart_leaves_opposite_rays_alone() -> None:
+    """They belong to other slices, even where the detector's offset would have them interlace."""
+    fan = replace(FAN, det_offset_mm=1.25 * FAN.det_spacing_mm)
+    beam = fan.parallel(det_spacing_mm=fan.iso_spacing_mm / 2)
+    helix = around(fan, beam, 2.0, "360LI")
+    got = rebin_helical_to_parallel(measured(helix, still), helix, beam, 2.0, "360LI")
+    circle = circular(fan, still, 2.0)
+    apart, woven = (rebin_fan_to_parallel(circle, fan, beam, interlace=flag) for flag in (False, True))
+    torch.testing.assert_close(got, apart, rtol=0, atol=1e-12)
+    assert (got - woven).abs().max() > 1e-6
+
+
 @pytest.mark.parametrize(
     "method,pitch,width",
     [("360LI", 1.0, 1.27), ("180LI", 1.0, 1.00), ("180LI", 2.0, 1.27), ("360LI", 2.0, 2.25)],
