@@ -293,6 +293,8 @@ def test_helical_adjoint_is_exact() -> None:
         scale = ax.norm() * y.norm()
         assert abs(float((ax * y).sum() - (x * scan.adjoint(y)).sum())) / scale < 1e-12
         assert abs(float((ax * y).sum() - (x * wrong.adjoint(y)).sum())) / scale > 1e-4
+    both = torch.stack([y, -2 * y])
+    torch.testing.assert_close(scan.adjoint(both)[1], -2 * scan.adjoint(y))
 
 
 def test_wrong_use_is_refused() -> None:
