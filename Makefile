@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The slow tests too; make test TESTS="-m 'not slow'" leaves them out.
+# The slow tests too; make test TESTS="-m 'not slow'" leaves them out. A process for each core takes a file at a time.
 TESTS ?=
 
 .PHONY: demo test lint types setup docs
@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python train.py model=cgan data=realistic
 
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .
