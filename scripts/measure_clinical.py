@@ -31,9 +31,9 @@ from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition
 from ctmar.runs.build import build_simulator, make
 from ctmar.runs.cli import composed
-from ctmar.runs.correct import method_from_checkpoint, pretrained
+from ctmar.runs.correct import method_from_checkpoint, pretrained, shipped
 from ctmar.scenes import Scene
-from ctmar.units import mu_to_hu
+from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, mu_to_hu
 
 SETS = (("thorax", "realistic", 6), ("procedural", "realistic", 4), ("thorax", "random", 4))
 
@@ -43,7 +43,9 @@ def config(*overrides: str) -> Any:
     return composed("train", [*overrides, "paths.output_dir=."])
 
 
-def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) -> None:
+def simulated(
+    methods: list[str | Method], clipped: bool = False, counts: tuple[int, ...] = (6, 4, 4)
+) -> None:
     """Near-metal RMSE over the uncorrected image's, from images and from raw data with the same metal."""
     rows: dict[str, list[float]] = {"uncorrected": []}
     for (anatomy, data, _), count in zip(SETS, counts, strict=True):
@@ -56,7 +58,7 @@ def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) 
         )
         simulator = build_simulator(cfg, 1)
         for index in range(count):
-            for name, value in one_case(simulator, index, methods).items():
+            for name, value in one_case(simulator, index, methods, clipped).items():
                 rows.setdefault(name, []).append(value)
             print(
                 f"{anatomy:10s} {data:9s} {index}  "
@@ -73,8 +75,10 @@ def simulated(methods: list[str | Method], counts: tuple[int, ...] = (6, 4, 4)) 
         )
 
 
-def one_case(simulator: Any, index: int, methods: list[str | Method]) -> dict[str, float]:
-    """RMSE near metal by method."""
+def one_case(
+    simulator: Any, index: int, methods: list[str | Method], clipped: bool = False
+) -> dict[str, float]:
+    """RMSE near metal by method; the images cut off at 12 bits where asked for."""
     sample, ray = simulator.case("test", index), simulator.ray
     mu_water, spacing = float(sample.mu_water), ray.grid.spacing_mm
     near = near_metal_mask(sample.body_mask, sample.metal_mask, spacing)[0].numpy()
@@ -84,6 +88,8 @@ def one_case(simulator: Any, index: int, methods: list[str | Method]) -> dict[st
         return float(np.sqrt(np.mean((image - reference)[near] ** 2)))
 
     stored = mu_to_hu(ray.fbp(sample.measured), mu_water)[0].numpy().round()
+    if clipped:
+        stored = stored.clip(STORED_MIN_HU, STORED_MAX_HU)
     out = {"uncorrected": error(stored)}
     for method in methods:
         name = method if isinstance(method, str) else method.name
@@ -176,18 +182,22 @@ def main() -> None:
     parser.add_argument("part", choices=("simulated", "series", "stent"))
     parser.add_argument("folder", nargs="?", type=Path, help="where series goes")
     parser.add_argument("--methods", default=",".join(METHODS), help="by name, with commas; pretrained too")
+    parser.add_argument("--clipped", action="store_true", help="simulated: cut images off at 3071 HU")
     parser.add_argument("--checkpoint", type=Path, help="a network beside them")
     arguments = parser.parse_args()
     named = [name for name in arguments.methods.split(",") if name]
-    methods: list[str | Method] = [pretrained() if name == "pretrained" else name for name in named]
+    weights = shipped(arguments.clipped)
+    methods: list[str | Method] = [pretrained(weights) if name == "pretrained" else name for name in named]
     if arguments.checkpoint is not None:
         methods.append(method_from_checkpoint(arguments.checkpoint))
     if arguments.part == "series":
         if arguments.folder is None:
             parser.error("series needs a folder")
         series(arguments.folder)
+    elif arguments.part == "simulated":
+        simulated(methods, arguments.clipped)
     else:
-        {"simulated": simulated, "stent": stent}[arguments.part](methods)
+        stent(methods)
 
 
 if __name__ == "__main__":

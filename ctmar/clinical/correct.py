@@ -12,7 +12,7 @@ from torch import Tensor
 from ctmar.clinical.confirm import confirmed_metal
 from ctmar.clinical.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, find_metal
 from ctmar.clinical.methods import DEFAULT_METHOD, MU_WATER, Classical, Method, Slice, Views, spread_hu
-from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray, without_metal
+from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray
 from ctmar.errors import CtmarError
 from ctmar.units import AIR_HU, hu_to_mu
 
@@ -117,7 +117,7 @@ class SliceCorrector:
     def _change(self, window: Sequence[Slice], with_spread: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         """What is to be added to the middle slice outside its metal; the metal; and the methods' spread."""
         image = window[len(window) // 2]
-        bare_hu = without_metal(image.image_hu, image.metal)
+        bare_hu = image.without_metal()
         views = self.views(image, bare_hu)
         completed = self.method.complete(window, views)
         difference = torch.where(views.trace, completed - views.bare, 0.0)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ctmar.clinical.virtual import without_metal
 from ctmar.completion import hardening_corrected, linear_interpolation, nmar, split_frequencies, tv_completion
 from ctmar.errors import CtmarError
 from ctmar.geometry import ParallelBeam
@@ -31,6 +32,14 @@ class Slice(NamedTuple):
     """``(row, column)``, float32, as stored."""
     metal: Tensor
     """Bool, the same shape."""
+
+    def without_metal(self) -> Tensor:
+        """The image with each metal pixel at the value of the nearest pixel that is none."""
+        return without_metal(self.image_hu, self.metal)
+
+    def excess(self) -> Tensor:
+        """Attenuation above that of the image without metal, 1/mm."""
+        return hu_to_mu(self.image_hu, MU_WATER) - hu_to_mu(self.without_metal(), MU_WATER)
 
 
 class Views(NamedTuple):
@@ -111,8 +120,10 @@ def normalized(image: Slice, views: Views, prior_from: str = "li") -> Tensor:
     return nmar(views.bare, views.trace, image.metal, views.ray, MU_WATER, prior_from=prior_from)
 
 
-def _hardening(image: Slice, views: Views) -> Tensor:
-    parts = (views.measured(image), normalized(image, views), views.path_mm, views.trace)
+def hardened(image: Slice, views: Views, fill: Tensor | None = None) -> Tensor:
+    """MBHC, from NMAR where no ``fill`` is at hand."""
+    fill = normalized(image, views) if fill is None else fill
+    parts = (views.measured(image), fill, views.path_mm, views.trace)
     return hardening_corrected(*(x[None] for x in parts), fill_error=FILL_ERROR)[0]
 
 
@@ -125,7 +136,7 @@ _COMPLETIONS: dict[str, Callable[[Slice, Views], Tensor]] = {
     "li": interpolated,
     "nmar": normalized,
     "fsnmar": normalized,
-    "mbhc": _hardening,
+    "mbhc": hardened,
     "tv": _total_variation,
 }
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ctmar.clinical.methods import Slice, Views, normalized
+from ctmar.clinical.confirm import confirmed_metal
+from ctmar.clinical.methods import Slice, Views, hardened, normalized
 from ctmar.completion import linear_interpolation, nmar
 from ctmar.completion.smoothing import gaussian
 from ctmar.errors import CtmarError
@@ -43,8 +44,14 @@ class Trained:
             raise CtmarError("a network for stored images needs uniform views over π and a centred detector")
 
 
+NETWORK_SHARE = 0.5
+"""Share of the network in its mean with MBHC, whose errors are others. On 26 simulated scans (validation
+cases) the error near metal was 121 HU by MBHC, 127 by the network, and 115, 115 and 118 by means with 0.3,
+0.5 and 0.7 of it; where values are cut off at 3071 HU 166, 157, and 153, 149 and 149."""
+
+
 class NetworkMethod:
-    """Completes by a network; the fine detail of the completion is NMAR's.
+    """Completes by the mean of a network and MBHC; the fine detail of the completion is NMAR's.
 
     A network knows one sampling: its pixels, views and bins. The slice is brought to that, completed
     there, and what the network adds to NMAR there is added to NMAR at the image's own sampling. Where the
@@ -54,18 +61,25 @@ class NetworkMethod:
         model: The network, on the CPU.
         trained: What it was trained on.
         name: What reports call it.
+        share: The network's part of the mean; 1 leaves MBHC out.
     """
 
-    def __init__(self, model: Completion, trained: Trained, name: str = "model") -> None:
-        self.model, self.trained, self.name = model.eval(), trained, name
+    def __init__(
+        self, model: Completion, trained: Trained, name: str = "model", share: float = NETWORK_SHARE
+    ) -> None:
+        if not 0 < share <= 1:
+            raise CtmarError(f"a network's share must be above 0 and at most 1, got {share}")
+        self.model, self.trained, self.name, self.share = model.eval(), trained, name, share
         self.slices = model.slices or 1
         self._ray: RayTransform[ParallelBeam] | None = None
         self._fine: ImageGrid | None = None
 
     def complete(self, window: Sequence[Slice], views: Views) -> Tensor:
         """See :class:`~ctmar.clinical.methods.Method`."""
+        image = window[len(window) // 2]
+        fill = normalized(image, views)
         ray = self._coarse(views.ray.grid)
-        sample = self._sample(window, views.ray.grid, ray)
+        sample = self._sample(self._confirmed(window, views, fill), views.ray.grid, ray)
         completed = self.model.complete(sample)
         middle = completed.shape[1] // 2
         center = sample.center()
@@ -73,7 +87,21 @@ class NetworkMethod:
             center.metal_trace, completed[:, middle : middle + 1] - center.fills["nmar"], 0.0
         )
         fine = resampled_sinogram(residual[0, 0], ray.beam, views.ray.beam)
-        return normalized(window[len(window) // 2], views) + fine
+        if self.share == 1:
+            return fill + fine
+        return self.share * (fill + fine) + (1 - self.share) * hardened(image, views, fill)
+
+    def _confirmed(self, window: Sequence[Slice], views: Views, fill: Tensor) -> list[Slice]:
+        """The slices with the middle one's metal as its rays confirm it, streaks left out.
+
+        Where values are cut off the rays confirm nothing, and a network for such images takes all.
+        """
+        slices = list(window)
+        if self.trained.extended_scale:
+            image = slices[len(slices) // 2]
+            metal = confirmed_metal(image.excess(), image.metal, views, fill)
+            slices[len(slices) // 2] = Slice(image.image_hu, metal)
+        return slices
 
     def finish(self, corrected_hu: Tensor, image: Slice, spacing_mm: float) -> Tensor:
         """Nothing to add."""

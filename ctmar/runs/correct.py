@@ -58,7 +58,7 @@ def set_threads(threads: int | None) -> None:
 
 def _method(arguments: argparse.Namespace) -> MakeMethod:
     if arguments.checkpoint is None and arguments.method == "pretrained":
-        return lambda clipped: pretrained()
+        return lambda clipped: pretrained(shipped(clipped))
     if arguments.checkpoint is None:
         classical = Classical(arguments.method)
         return lambda clipped: classical
@@ -74,7 +74,12 @@ def _method(arguments: argparse.Namespace) -> MakeMethod:
     return fitting
 
 
-def pretrained(weights: str = "image") -> "NetworkMethod":
+def shipped(clipped: bool) -> str:
+    """The shipped weights for scans whose values are cut off in metal, or are not."""
+    return "image" if clipped else "image_extended"
+
+
+def pretrained(weights: str) -> "NetworkMethod":
     """A network that is shipped, or a ``.safetensors`` file, for stored images."""
     from ctmar.clinical.methods import MU_WATER
     from ctmar.clinical.network import NetworkMethod, Trained

@@ -104,6 +104,8 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     scale = ""
     if data["source"] == "image":
         scale = " with the metal's own HU" if data.get("extended_scale") else " cut off at 3071 HU"
+    own = card["trained_on"]["geometry"].get("acquisition") or {}
+    scanned = f", scanned by {own['_target_'].rsplit('.', 1)[-1]} and rebinned" if "_target_" in own else ""
     lines = [
         f"# {name}",
         "",
@@ -112,7 +114,7 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         " `model=pretrained model.weights=FILE`, or `ctmar.models.pretrained.load(FILE)`.",
         "",
         f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
-        f" source {data['source']}{scale}, metal from {data['metal']}.",
+        f" source {data['source']}{scale}, metal from {data['metal']}{scanned}.",
         f"- **Training**: {start}seed {card['seed']}, commit {card['commit'][:12]}, {card['epochs']} epochs,"
         f" {card['steps']:,} steps of {data['batch_size']} cases;"
         f" ctmar {card['ctmar']}, torch {card['torch']}.",

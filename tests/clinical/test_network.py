@@ -12,7 +12,7 @@ from ctmar.clinical.network import NetworkMethod, Trained, resampled_image, resa
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models.completion import UNetCompletion
-from ctmar.runs.correct import pretrained
+from ctmar.runs.correct import pretrained, shipped
 from ctmar.sample import MARSample
 from tests.clinical.conftest import SPACING_MM
 from tests.clinical.test_correct import errors
@@ -55,9 +55,15 @@ def test_a_network_that_adds_nothing_is_nmar(slices: int, with_rods: Scan) -> No
     model = UNetCompletion(slices=slices, **SMALL)  # its head is zero before training
     volume = np.stack([with_rods[0]] * 2).astype(np.float32)
     rule = MetalRule(2500, 2000)
-    by_network = correct(volume, VOXEL, rule=rule, method=NetworkMethod(model, COARSE))
-    by_nmar = correct(volume, VOXEL, rule=rule, method="nmar")
-    assert np.array_equal(by_network, by_nmar)
+    alone, mean = (
+        correct(volume, VOXEL, rule=rule, method=NetworkMethod(model, COARSE, share=share))
+        for share in (1, 0.25)
+    )
+    by_nmar, by_mbhc = (correct(volume, VOXEL, rule=rule, method=name) for name in ("nmar", "mbhc"))
+    assert np.array_equal(alone, by_nmar)
+    assert not np.array_equal(by_nmar, by_mbhc)
+    kept = (mean == volume) | (by_nmar == volume) | (by_mbhc == volume)  # what each finds to be metal
+    np.testing.assert_allclose(mean[~kept], (0.25 * by_nmar + 0.75 * by_mbhc)[~kept], atol=0.05)
 
 
 def test_what_a_network_adds_changes_the_image_beside_metal(with_rods: Scan) -> None:
@@ -71,9 +77,19 @@ def test_what_a_network_adds_changes_the_image_beside_metal(with_rods: Scan) -> 
     assert np.abs(by_network - correct(volume, VOXEL, rule=rule, method="nmar")).max() > 1
 
 
-def test_the_shipped_network_lessens_the_error(with_rods: Scan) -> None:
-    corrected = correct(with_rods[0][None], VOXEL, method=pretrained())[0]
-    assert errors(corrected, with_rods) < 0.8 * errors(with_rods[0], with_rods)
+@pytest.mark.parametrize("clipped", [True, False])
+def test_the_shipped_networks_lessen_the_error(clipped: bool, with_rods: Scan) -> None:
+    stored = with_rods[0].clip(-1024, 3071) if clipped else with_rods[0]
+    network = pretrained(shipped(clipped))
+    assert network.trained.extended_scale != clipped
+    corrected = correct(stored[None], VOXEL, method=network)[0]
+    assert errors(corrected, with_rods) < 0.8 * errors(stored, with_rods)
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.5])
+def test_a_share_that_makes_no_sense_is_refused(share: float) -> None:
+    with pytest.raises(CtmarError, match="share must be"):
+        NetworkMethod(UNetCompletion(**SMALL), COARSE, share=share)
 
 
 def test_a_beam_that_does_not_close_is_refused() -> None:
