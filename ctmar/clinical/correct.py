@@ -126,8 +126,7 @@ class SliceCorrector:
         spread = spread_hu(image, views, completed) if with_spread else None
         metal = image.metal
         if not self.clipped:
-            excess = hu_to_mu(image.image_hu, MU_WATER) - hu_to_mu(bare_hu, MU_WATER)
-            metal = confirmed_metal(excess, metal, views, completed)
+            metal = confirmed_metal(image.excess(bare_hu), metal, views, completed)
         return corrected - image.image_hu, metal, spread
 
     def views(self, image: Slice, bare_hu: Tensor) -> Views:

@@ -37,9 +37,9 @@ class Slice(NamedTuple):
         """The image with each metal pixel at the value of the nearest pixel that is none."""
         return without_metal(self.image_hu, self.metal)
 
-    def excess(self) -> Tensor:
-        """Attenuation above that of the image without metal, 1/mm."""
-        return hu_to_mu(self.image_hu, MU_WATER) - hu_to_mu(self.without_metal(), MU_WATER)
+    def excess(self, bare_hu: Tensor) -> Tensor:
+        """Attenuation above that of the image without metal, ``bare_hu``; 1/mm."""
+        return hu_to_mu(self.image_hu, MU_WATER) - hu_to_mu(bare_hu, MU_WATER)
 
 
 class Views(NamedTuple):

@@ -99,7 +99,7 @@ class NetworkMethod:
         slices = list(window)
         if self.trained.extended_scale:
             image = slices[len(slices) // 2]
-            metal = confirmed_metal(image.excess(), image.metal, views, fill)
+            metal = confirmed_metal(image.excess(image.without_metal()), image.metal, views, fill)
             slices[len(slices) // 2] = Slice(image.image_hu, metal)
         return slices
 
