@@ -1,11 +1,12 @@
 """The one way through the house, read from the imports themselves."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.children import run
 
 ROOT = Path(__file__).parents[1] / "ctmar"
 ORDER = (
@@ -99,15 +100,11 @@ def test_the_rule_refuses_what_it_should() -> None:
 def test_importing_the_package_imports_no_heavy_library() -> None:
     heavy = ("torch", "wandb", "hydra", "astra", "torch_radon", "SimpleITK", "pytorch_lightning")
     code = f"import ctmar, sys; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True
-    )
+    out = run([sys.executable, "-c", code])
     assert out.stdout.strip() == "[]"
 
 
 def test_the_command_line_stays_light_until_a_job_runs() -> None:
     code = "import ctmar.runs.cli, sys; print('torch' in sys.modules)"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True
-    )
+    out = run([sys.executable, "-c", code])
     assert out.stdout.strip() == "False"

@@ -1,7 +1,6 @@
 """DICOM in and out: what a folder can hold, what is refused, what the derived series keeps and says."""
 
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from ctmar.clinical.job import Wish, correct_file
 from ctmar.clinical.methods import Classical
 from ctmar.clinical.opening import opened
 from ctmar.errors import CtmarError
+from tests import children
 from tests.clinical.conftest import SPACING_MM, body
 from tests.clinical.dicom_maker import ct_slice, pixels, write, write_series
 
@@ -387,14 +387,7 @@ def test_the_output_has_no_error_that_the_input_had_not(
 
 def errors_of(path: Path) -> Iterator[str]:
     assert VALIDATOR is not None
-    out = subprocess.run(
-        [VALIDATOR, str(path)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    out = children.run([VALIDATOR, path])
     return (line for line in out.stderr.splitlines() if line.startswith("Error"))
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from ctmar.clinical.output import check_output, whole
 from ctmar.errors import CtmarError
+from tests.children import finish, run, start
 
 
 def test_a_run_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -34,9 +34,7 @@ def test_a_folder_that_is_replaced_keeps_files_of_other_names(tmp_path: Path) ->
 
 
 def test_what_a_killed_run_left_is_removed_and_what_it_set_aside_comes_back(tmp_path: Path) -> None:
-    gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
+    gone = run([sys.executable, "-c", "import os; print(os.getpid())"])
     pid = int(gone.stdout)
     left = tmp_path / f".out.ctmar-{pid}-0a"
     aside = tmp_path / f".out.ctmar-{pid}-0a.old"
@@ -80,13 +78,9 @@ def test_a_terminated_run_cleans_up(tmp_path: Path) -> None:
         "with whole(Path(sys.argv[1]), True) as work:\n"
         "    (work / 'half').write_text('half'); print('ready', flush=True); time.sleep(30)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=20)
-    process.stdout.close()
+    child = start([sys.executable, "-c", code, tmp_path / "out"])
+    assert child.stdout is not None and child.stdout.readline()
+    child.send_signal(signal.SIGTERM)
+    finish(child, limit=20)
     time.sleep(0.05)
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,12 @@
 """The pages hold together: links lead somewhere, every page is in the contents, Sphinx builds them."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.children import run
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -38,7 +39,6 @@ def test_every_page_is_in_the_contents() -> None:
 
 @pytest.mark.slow
 def test_sphinx_builds_them_without_a_warning(tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)]
-    out = subprocess.run(run, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
+    out = run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", DOCS, tmp_path])
     assert out.returncode == 0, out.stderr
     assert (tmp_path / "theory.html").is_file()

@@ -2,11 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.children import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -21,7 +22,7 @@ def blocks(page: str) -> list[tuple[str, str, str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
-    env = os.environ | {
+    env = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # where ctmar is installed
         "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'work'}",
         "WANDB_MODE": "offline",
@@ -34,10 +35,8 @@ def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
         if file:
             (work / file).write_text(text, encoding="utf-8")
             continue
-        run = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
-        out = subprocess.run(
-            run, cwd=work, env=env, capture_output=True, text=True, encoding="utf-8", check=False, timeout=400
-        )
+        command = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
+        out = run(command, limit=400, cwd=work, **env)
         assert out.returncode == 0, f"{text}\n{out.stdout}\n{out.stderr}"
 
 

@@ -2,7 +2,6 @@ import logging
 import math
 import multiprocessing
 import pickle
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import BACKENDS, RayTransform, choice
+from tests.children import run
 
 GRID, BEAM = ImageGrid((24, 20), 0.9), ParallelBeam(18, 37, 0.8)
 FAN = FanBeam(24, 41, 1.6, src_radius_mm=60.0, det_radius_mm=40.0)
@@ -99,7 +99,7 @@ def test_unknown_names_and_a_scan_without_angles_are_refused() -> None:
 def test_importing_the_operators_imports_no_optional_library() -> None:
     optional = ("astra", "torch_radon", "skimage", "triton", "numba")
     code = f"import ctmar.operators, sys; print([m for m in {optional} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = run([sys.executable, "-c", code])
     assert out.stdout.strip() == "[]"
 
 
@@ -149,7 +149,7 @@ def test_two_threads_share_a_transform() -> None:
     barrier = threading.Barrier(2)
 
     def work(n: int) -> None:
-        barrier.wait()
+        barrier.wait(timeout=60)
         results[n].extend(project(ray, images[n]) for _ in range(10))
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]

@@ -6,7 +6,6 @@ script in a process of its own; the tests read what it printed.
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators.native import NativeBackend
 from ctmar.operators.triton_backend import TritonBackend
+from tests.children import run
 
 ROOT = Path(__file__).parents[2]
 GEOMETRIES = {
@@ -114,8 +114,7 @@ def results(request: pytest.FixtureRequest) -> dict:
         pytest.skip("no CUDA device")
     device, interpret = ("cpu", "1") if request.param == "interpreter" else ("cuda", "0")
     command = [sys.executable, "-m", "tests.operators.test_triton", device]
-    environment = {**os.environ, "TRITON_INTERPRET": interpret}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = run(command, limit=900, cwd=ROOT, TRITON_INTERPRET=interpret)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -184,6 +183,7 @@ import itertools, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from ctmar.operators import triton_kernels
+from tests.children import run
 
 integers = "batch num_outer num_inner out_rows source_rows num_elements size".split()
 widths = ((1, "fp32"), (8, "fp64"))
@@ -207,9 +207,8 @@ def test_kernels_compile_for_a_gpu_that_need_not_be_there(tmp_path: Path) -> Non
     pytest.importorskip("triton", reason="triton is not installed")
     script = tmp_path / "compile_kernels.py"
     script.write_text(COMPILE, encoding="utf-8")
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path / "cache")}
-    command = [sys.executable, script]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
+    cache = str(tmp_path / "cache")
+    done = run([sys.executable, script], cwd=ROOT, TRITON_INTERPRET="0", TRITON_CACHE_DIR=cache)
     assert done.stdout == "compiled\n", done.stderr
 
 

@@ -1,16 +1,13 @@
 """A training in a process of its own, which tests may kill, interrupt or starve."""
 
-import contextlib
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from tests import children
+from tests.children import Child
 from tests.runs.conftest import SMALL_NETWORK, TINY
 
 ROOT = Path(__file__).parents[2]
@@ -23,43 +20,30 @@ def command(folder: Path, cache: Path, *overrides: str) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), *every, f"paths.cache_dir={cache}", *overrides]
 
 
-_STARTED: "list[subprocess.Popen[str]]" = []
+_STARTED: list[Child] = []
 
 
 def end_all() -> None:
     """Kills what still runs, with its children."""
     while _STARTED:
-        job = _STARTED.pop()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(job.pid, signal.SIGKILL)
-        if job.poll() is None:
-            job.communicate()
+        children.end(_STARTED.pop())
 
 
 def start(
     folder: Path, cache: Path, *overrides: str, before: Callable[[], None] | None = None, **env: str
-) -> "subprocess.Popen[str]":
+) -> Child:
     """Starts it in a process group of its own; ``before`` runs in the child first."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"} | env
-    job = subprocess.Popen(
-        command(folder, cache, *overrides),
-        cwd=folder.parent,
-        env=environment,
-        start_new_session=True,
-        preexec_fn=before,  # noqa: PLW1509 — the tests start no threads
-        encoding="utf-8",
-        **streams,
-    )
+    every = {"WANDB_MODE": "offline", **env}
+    job = children.start(command(folder, cache, *overrides), cwd=folder.parent, before=before, **every)
     _STARTED.append(job)
     return job
 
 
-def finish(job: "subprocess.Popen[str]", timeout: float = 900) -> tuple[int, str]:
+def finish(job: Child, timeout: float = 900) -> tuple[int, str]:
     """Waits for it; its exit status and what it said on stderr."""
-    _, said = job.communicate(timeout=timeout)
-    return job.returncode, said
+    done = children.finish(job, timeout)
+    return done.returncode, done.stderr
 
 
 def error_line(said: str) -> str:

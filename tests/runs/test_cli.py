@@ -1,7 +1,6 @@
 """What a user types, and the one line that answers what cannot be."""
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from ctmar.runs.cli import main
+from tests.children import run
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,27 +108,13 @@ def test_a_bad_volume_is_one_line_and_leaves_nothing(
 
 
 def test_help_names_the_groups_and_answers_at_once() -> None:
-    out = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), "--help"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=True,
-        timeout=20,
-    )
+    out = run([sys.executable, ROOT / "train.py", "--help"], limit=20)
     for group in ("anatomy:", "data: ", "geometry:", "model: ", "scanner:", "thorax", "cgan"):
         assert group in out.stdout
 
 
 def test_console_command_without_a_job_says_which_there_are(capfd: pytest.CaptureFixture[str]) -> None:
-    out = subprocess.run(
-        [sys.executable, "-c", "from ctmar.runs.cli import main; raise SystemExit(main())"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    out = run([sys.executable, "-c", "from ctmar.runs.cli import main; raise SystemExit(main())"])
     assert out.returncode == 2 and "train|evaluate|simulate|plan" in out.stderr
 
 
@@ -144,17 +130,7 @@ def run_job(tmp_path: Path, cache: Path, *overrides: str) -> subprocess.Complete
     ]
     flags = [o for o in every if o.startswith("-")]  # argparse wants them before the overrides
     command = [sys.executable, str(ROOT / "train.py"), *flags, *(o for o in every if o not in flags)]
-    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        cwd=tmp_path,
-        env=environment,
-    )
+    return run(command, cwd=tmp_path, WANDB_MODE="offline", WANDB_SILENT="true")
 
 
 @pytest.mark.slow
@@ -171,9 +147,7 @@ def test_a_sweep_runs_every_combination(tmp_path: Path, cache: Path) -> None:
 def test_one_batch_through_a_scanner_of_its_own_geometry(acquisition: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "train.py"), "debug=fdr", "anatomy=procedural_small"]
     command += [f"geometry/acquisition={acquisition}", f"paths.outputs={tmp_path}/outputs"]
-    out = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300, cwd=tmp_path
-    )
+    out = run(command, cwd=tmp_path)
     assert out.returncode == 0, out.stderr
     assert "near RMSE" in out.stdout and "largest change off the trace 0" in out.stdout
 

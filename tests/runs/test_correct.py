@@ -1,7 +1,5 @@
 """The commands for a user's scan: arguments, lines, exit statuses."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import SimpleITK as sitk
 
 from ctmar.runs import arguments
 from ctmar.runs.cli import main
+from tests.children import run
 from tests.clinical.conftest import with_rods  # noqa: F401
 from tests.clinical.dicom_maker import write_series
 
@@ -94,14 +93,7 @@ def test_help_comes_without_torch(name: str) -> None:
         "import sys\nfrom ctmar.runs.cli import main\nsys.argv = ['ctmar', sys.argv[1], '--help']\n"
         "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code, name],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    out = run([sys.executable, "-c", code, name])
     assert out.stdout.startswith(f"usage: ctmar {name}") and out.stdout.endswith("0 False\n")
 
 

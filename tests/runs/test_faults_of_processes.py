@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.children import end
 from tests.runs.job import end_all, error_line, finish, start, weights
 
 EPOCHS_A_KILL = 60
@@ -50,9 +51,7 @@ def killed_at_random(folder: Path, cache: Path, kills: int, seed: int) -> tuple[
             if turn % 4:  # among its epochs; else at any moment, the start among them
                 until(lambda own=own, job=job: own.is_file() or job.poll() is not None)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.8) if turn % 4 else rng.uniform(0, 6))
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(job.pid, signal.SIGKILL)
-            job.communicate()
+            end(job)
         else:
             status, said = finish(job)
             assert status == 0, said

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from ctmar.data.encoding import digest, encode
 from ctmar.errors import CtmarError
 from ctmar.runs.build import build_data, build_simulator, recipe
 from ctmar.runs.simulate import run
+from tests import children
 
 ROOT = Path(__file__).parents[2]
 BASE = ["data.fills=[li]", "shard_cases=3"]
@@ -34,14 +33,7 @@ def command(tmp_path: Path, folder: str, *overrides: str) -> list[str]:
 
 
 def simulate(tmp_path: Path, folder: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(tmp_path, folder, *overrides),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
+    return children.run(command(tmp_path, folder, *overrides))
 
 
 @pytest.mark.slow
@@ -55,13 +47,12 @@ def test_a_set_killed_at_any_moment_resumes_to_the_same_bytes(tmp_path: Path) ->
     }
     killed = tmp_path / "killed"
     for wanted in (1, 4):
-        job = subprocess.Popen(command(tmp_path, "killed", "num_cases=8"), start_new_session=True)
+        job = children.start(command(tmp_path, "killed", "num_cases=8"))
         deadline = time.monotonic() + 120
         while len(list(killed.glob("train/0*.h5"))) < wanted:
             assert time.monotonic() < deadline and job.poll() is None
             time.sleep(0.005)
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
+        children.end(job)
         assert files(killed) != whole
     # What a process may have had in hand.
     (killed / "train" / ".00003.h5.77.part").write_bytes(b"half")

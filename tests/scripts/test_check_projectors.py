@@ -1,6 +1,4 @@
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +7,7 @@ import pytest
 
 from ctmar.geometry import ParallelBeam
 from ctmar.operators import RayTransform
+from tests.children import run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_projectors.py"
 
@@ -23,15 +22,7 @@ def script() -> ModuleType:
 
 @pytest.mark.slow
 def test_the_native_projector_holds_every_bound() -> None:
-    out = subprocess.run(
-        [sys.executable, str(SCRIPT), "--backends", "native"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=600,
-        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "PYTHONIOENCODING": "utf-8"},
-    )
+    out = run([sys.executable, SCRIPT, "--backends", "native"], limit=600)
     assert out.returncode == 0, out.stdout + out.stderr
     assert "MISSED" not in out.stdout and out.stdout.count("≤") > 30
 

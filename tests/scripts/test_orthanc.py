@@ -1,7 +1,6 @@
 """A real Orthanc: a series in by C-STORE, the corrected one back by DICOMweb."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from tests.children import finish, run, start
 from tests.clinical.conftest import with_rods  # noqa: F401
 from tests.clinical.dicom_maker import SERIES, STUDY, write_series
 
@@ -58,9 +58,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(settings))
     assert ORTHANC is not None
-    process = subprocess.Popen(
-        [ORTHANC, str(tmp_path / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start([ORTHANC, tmp_path / "orthanc.json"], output=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{http}"
     try:
         for _ in range(150):
@@ -73,7 +71,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, int]]:
         yield url, dicom
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        finish(process, limit=30)
 
 
 def get(url: str, **headers: str) -> bytes:
@@ -83,15 +81,7 @@ def get(url: str, **headers: str) -> bytes:
 
 
 def correct(url: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "orthanc.py"), url, "new"],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    return run([sys.executable, ROOT / "scripts" / "orthanc.py", url, "new"])
 
 
 def test_in_by_c_store_and_back_by_dicomweb(
@@ -102,7 +92,7 @@ def test_in_by_c_store_and_back_by_dicomweb(
     url, dicom = server
     sources = write_series(tmp_path / "in", np.repeat(with_rods[0][None], 3, 0).clip(-1024, 3071))
     assert STORESCU is not None
-    subprocess.run([STORESCU, "127.0.0.1", str(dicom), *map(str, sources)], check=True, timeout=60)
+    assert run([STORESCU, "127.0.0.1", dicom, *sources], limit=60).returncode == 0
     done = correct(url)
     assert done.returncode == 0, done.stderr
     assert "3 of 3 slices corrected, 3 files stored" in done.stdout
