@@ -39,7 +39,7 @@ class Patient:
     """A CT and what the planner knows of it."""
 
     def __init__(self, name: str) -> None:
-        folder = Path(os.environ.get("CTMAR_DATA", "../shared/data")) / name
+        folder = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / name
         self.anatomy = read_anatomy(folder / "ct.nii.gz", folder / "labels.nii.gz", name)
         self.canal = find_canal(self.anatomy)
         self.vertebrae = {v.level: v for v in find_vertebrae(self.anatomy, self.canal)}

@@ -114,7 +114,7 @@ def series(folder: Path) -> None:
     """Writes the real series with T12 instrumented, scanned in fan beams; and corrects it."""
     import pydicom
 
-    data = Path(os.environ["CTMAR_DATA"]) / "dicom_series"
+    data = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / "dicom_series"
     scan = DicomScan(find_files(data / "ct"))
     anatomy = read_anatomy(data / "ct", data / "labels.nii.gz")
     parts = tuple(build(plan_construct(find_pedicles(anatomy), canal=find_canal(anatomy), alloy="steel")))
@@ -141,7 +141,7 @@ def series(folder: Path) -> None:
 
 def stent(methods: list[str | Method]) -> None:
     """Streaks before and after, and the change by distance from metal, of the stent graft."""
-    source = Path(os.environ["CTMAR_DATA"]) / "stent_graft" / "ct.nii.gz"
+    source = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / "stent_graft" / "ct.nii.gz"
     for method in methods:
         with tempfile.TemporaryDirectory() as folder:
             record = correct_file(

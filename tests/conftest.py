@@ -10,7 +10,10 @@ import pytest
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from ctmar.runs.environment import drop_empty
 from ctmar.sample import MARSample
+
+drop_empty()
 
 # Hypothesis notes what it saw of the code in a folder; not in the checkout.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
