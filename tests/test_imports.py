@@ -31,6 +31,7 @@ ORDER = (
     "clinical",
     "callbacks",
     "runs",
+    "__main__",
 )
 ONLY_IN = {
     "hydra": ("runs",),

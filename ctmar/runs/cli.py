@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import ctmar
 from ctmar.errors import CtmarError, flat
+from ctmar.runs.environment import drop_empty
+from ctmar.runs.processes import relaunchable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,6 +46,7 @@ def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
     """A job's config with overrides, outside of the command line: for scripts that work on several."""
     from hydra import compose, initialize_config_dir
 
+    drop_empty()
     with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
         return compose(job, overrides=list(overrides))
 
@@ -61,12 +64,6 @@ def printed(job: Callable[[], str]) -> int:
     return 0
 
 
-def train_command(overrides: Sequence[str]) -> list[str]:
-    """The command that trains in a process of its own, wherever the package is installed."""
-    run = "import sys; from ctmar.runs.cli import main; sys.exit(main('train'))"
-    return [sys.executable, "-c", run, *overrides]
-
-
 def main(job: str | None = None) -> int:
     """Runs a job with the overrides in ``sys.argv``; returns the exit status.
 
@@ -79,6 +76,7 @@ def main(job: str | None = None) -> int:
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
             print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
+    drop_empty()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
@@ -142,7 +140,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
         with open_dict(cfg):
             cfg.paths.output_dir = str(folder)
         try:
-            return _job(job)(cfg, list(hydra_config.overrides.task))
+            with relaunchable(job, hydra_config, folder):
+                return _job(job)(cfg, list(hydra_config.overrides.task))
         except Exception as error:
             _remove_untouched(folder)
             line = one_line(error)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctmar.errors import CtmarError
-from ctmar.runs.cli import printed, train_command
+from ctmar.runs.cli import printed
 from ctmar.runs.compare import compare
+from ctmar.runs.processes import job_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def recipe(folder: Path, lambdas: Sequence[float], overrides: Sequence[str] = ()
             continue
         print(f"step {name}", flush=True)
         multirun = ["-m"] if name == "lambda" else []
-        command = train_command([*multirun, *own, *overrides])
+        command = job_command("train", [*multirun, *own, *overrides])
         if subprocess.run(command, check=False).returncode:
             raise CtmarError(f"the recipe must pass each step, {name} ended with an error")
     return compare([folder / name for name in steps], folder / "compare.html", "model")

@@ -28,8 +28,9 @@ from ctmar.models.base import Completion
 from ctmar.models.classical import FillCompletion, Uncorrected
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import build_data, build_model, recipe
-from ctmar.runs.cli import composed, config_dir, printed, train_command
+from ctmar.runs.cli import composed, config_dir, printed
 from ctmar.runs.evaluate import as_method
+from ctmar.runs.processes import job_command
 
 DONE = "done.json"
 CLASSICAL = ("uncorrected", "li", "nmar")
@@ -195,7 +196,7 @@ def _train(folder: Path, run: tuple[str, int], overrides: list[str]) -> str | No
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     print(f"training {name}, seed {seed}", flush=True)
     with open(where / "log.txt", "a", encoding="utf-8") as log:
-        command = train_command([*overrides, *own, *resumed])
+        command = job_command("train", [*overrides, *own, *resumed])
         ended = subprocess.run(command, check=False, stdout=log, stderr=log, env=environment)
     if ended.returncode:
         return f"{name}/{seed} (see {where / 'log.txt'})"
