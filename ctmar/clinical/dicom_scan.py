@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ctmar.clinical.correct import Corrected, Image
 from ctmar.clinical.dicom_derive import Identity, derive
+from ctmar.clinical.dicom_elements import PIXEL_DATA, Element, read_elements, write_elements
 from ctmar.clinical.dicom_files import Header, naming, quiet_pydicom
 from ctmar.clinical.dicom_pixels import pixel_type, stored_pixels
 from ctmar.clinical.dicom_series import choose, in_order, read_all
@@ -19,8 +20,6 @@ KEPT_DATASETS = 2
 """Files held in memory at a time: a single slice each, or all of a multi-frame file."""
 KEPT_SLICES = 4
 """Decoded slices held at a time: one and its neighbours."""
-SWAPPED = {"OW": "<u2", "OF": "<u4", "OL": "<u4", "OD": "<u8", "OV": "<u8"}
-"""Binary values whose bytes follow the file's order."""
 
 
 class DicomScan:
@@ -101,8 +100,7 @@ class _Slices:
         header = self.scan.headers[index]
         values = self.scan.as_stored(index, corrected)
         with naming(header.path):
-            dataset = _read(header.path)
-            _write(dataset, values, self.identity, self.folder / f"ct_{index + 1:04d}.dcm")
+            _write(header.path, values, self.identity, self.folder / f"ct_{index + 1:04d}.dcm")
 
     def finish(self) -> None:
         """Nothing is left to do."""
@@ -126,14 +124,15 @@ class _Frames:
         """Writes ``ct.dcm``."""
         _dataset.cache_clear()  # its pixels, which are not needed any more, are as many again
         with naming(self.header.path):
-            dataset = _read(self.header.path)
-            del dataset.PixelData
-            _write(dataset, self.pixels, self.identity, self.folder / "ct.dcm")
+            _write(self.header.path, self.pixels, self.identity, self.folder / "ct.dcm")
 
 
 @lru_cache(maxsize=KEPT_DATASETS)
 def _dataset(path: Path) -> Any:
-    return _read(path)
+    import pydicom
+
+    with naming(path):
+        return pydicom.dcmread(path)
 
 
 @lru_cache(maxsize=KEPT_SLICES)
@@ -142,40 +141,19 @@ def _pixels(path: Path, frame: int | None) -> NDArray[np.integer]:
         return stored_pixels(_dataset(path), frame, path)
 
 
-def _read(path: Path) -> Any:
+def _write(source: Path, pixels: NDArray[np.integer], identity: Identity, path: Path) -> None:
+    """Writes the image derived from ``source``, uncompressed, with explicit VR and little-endian."""
     import pydicom
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
-    with naming(path):
-        return pydicom.dcmread(path)
-
-
-def _write(dataset: Any, pixels: NDArray[np.integer], identity: Identity, path: Path) -> None:
-    """Writes the derived image, uncompressed and little-endian."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    if not dataset.file_meta.TransferSyntaxUID.is_little_endian:
-        _swap(dataset)
-    derive(dataset, identity)
+    dataset = pydicom.dcmread(source, stop_before_pixels=True)
+    elements = read_elements(source, dataset)
+    meta = FileMetaDataset()
+    kind, instance = derive(elements, dataset, identity)
+    meta.MediaStorageSOPClassUID = UID(kind)
+    meta.MediaStorageSOPInstanceUID = UID(instance)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     encoded = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = encoded + b"\0" * (len(encoded) % 2)
-    dataset["PixelData"].VR = "OW"
-    dataset["PixelData"].is_undefined_length = False
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    whole = Dataset()
-    whole.update(dataset)  # which, unlike the one that was read, may be written in another byte order
-    whole.file_meta, whole.preamble = dataset.file_meta, b"\0" * 128
-    whole.save_as(path, implicit_vr=False, little_endian=True, enforce_file_format=True)
-
-
-def _swap(dataset: Any) -> None:
-    """Brings binary values of a big-endian dataset to little-endian order; pixels are set anew."""
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                _swap(item)
-        elif element.VR in SWAPPED and element.keyword != "PixelData" and element.value:
-            element.value = np.frombuffer(element.value, SWAPPED[element.VR]).byteswap().tobytes()
+    elements[PIXEL_DATA] = Element("OW", encoded + b"\0" * (len(encoded) % 2))
+    write_elements(elements, meta, path)

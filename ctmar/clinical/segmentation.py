@@ -1,15 +1,19 @@
 """The metal as a DICOM segmentation, by highdicom."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ctmar
+from ctmar.clinical.dicom_elements import PIXEL_DATA, Element, elements_of, read_elements, write_elements
 from ctmar.errors import CtmarError
 
 NAME = "metal_seg.dcm"
+CHARACTER_SET = 0x00080005
 
 
 def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int, NDArray[np.uint8]]) -> None:
@@ -43,8 +47,9 @@ def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int,
             name="ctmar", version=ctmar.__version__, family=codes.DCM.HistogramAnalysis
         ),
     )
+    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()]
     segmentation = hd.seg.Segmentation(
-        source_images=[pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()],
+        source_images=sources,
         pixel_array=masked,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[description],
@@ -57,8 +62,20 @@ def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int,
         software_versions=ctmar.__version__,
         device_serial_number="0",
         series_description="Metal",
+        specific_character_set=None,
     )
-    segmentation.save_as(folder / NAME)
+    _write(segmentation, next(iter(files.values())), sources[0], folder / NAME)
+
+
+def _write(segmentation: Any, source: Path, read: Any, path: Path) -> None:
+    """Writes it with the bytes of its source where it copied what had been decoded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote text that fits no character set
+        elements, original = elements_of(segmentation), read_elements(source, read)
+    elements[PIXEL_DATA] = Element("OB", segmentation.PixelData)
+    copied = {tag for tag in elements.keys() & original.keys() if segmentation[tag] == read[tag]}
+    copied |= original.keys() & {CHARACTER_SET}
+    write_elements(elements | {tag: original[tag] for tag in copied}, segmentation.file_meta, path)
 
 
 def require_highdicom() -> None:
