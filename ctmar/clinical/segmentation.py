@@ -28,15 +28,25 @@ def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int,
         CtmarError: highdicom is not installed, or the series is one multi-frame file.
     """
     require_highdicom()
-    import highdicom as hd
     import pydicom
-    from pydicom.sr.codedict import codes
 
     files = {index: folder / f"ct_{index + 1:04d}.dcm" for index in sorted(masks)}
     if not all(path.is_file() for path in files.values()):
         raise CtmarError("seg needs a series of single slices, got a multi-frame file")
     pixels = np.prod(shape)
     masked = np.stack([np.unpackbits(masks[k])[:pixels].reshape(shape) for k in files]).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they quote text that fits no character set
+        sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()]
+        segmentation = _segmentation(sources, masked)
+        _write(segmentation, next(iter(files.values())), sources[0], folder / NAME)
+
+
+def _segmentation(sources: list[Any], masks: NDArray[np.uint8]) -> Any:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+    from pydicom.uid import generate_uid
+
     description = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="Metal",
@@ -47,15 +57,14 @@ def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int,
             name="ctmar", version=ctmar.__version__, family=codes.DCM.HistogramAnalysis
         ),
     )
-    sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()]
-    segmentation = hd.seg.Segmentation(
+    return hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=masked,
+        pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[description],
-        series_instance_uid=pydicom.uid.generate_uid(prefix=None),
+        series_instance_uid=generate_uid(prefix=None),
         series_number=2000,
-        sop_instance_uid=pydicom.uid.generate_uid(prefix=None),
+        sop_instance_uid=generate_uid(prefix=None),
         instance_number=1,
         manufacturer="ctmar",
         manufacturer_model_name="ctmar",
@@ -64,14 +73,11 @@ def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int,
         series_description="Metal",
         specific_character_set=None,
     )
-    _write(segmentation, next(iter(files.values())), sources[0], folder / NAME)
 
 
 def _write(segmentation: Any, source: Path, read: Any, path: Path) -> None:
     """Writes it with the bytes of its source where it copied what had been decoded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote text that fits no character set
-        elements, original = elements_of(segmentation), read_elements(source, read)
+    elements, original = elements_of(segmentation), read_elements(source, read)
     elements[PIXEL_DATA] = Element("OB", segmentation.PixelData)
     copied = {tag for tag in elements.keys() & original.keys() if segmentation[tag] == read[tag]}
     copied |= original.keys() & {CHARACTER_SET}
