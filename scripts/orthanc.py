@@ -104,12 +104,18 @@ def main() -> int:
     arguments = parser.parse_args()
     url = arguments.url.rstrip("/")
     try:
-        for series in uncorrected(url) if arguments.series == "new" else [arguments.series]:
-            print(f"{series}: {correct_series(url, series, arguments.method)}")
+        every = uncorrected(url) if arguments.series == "new" else [arguments.series]
     except CtmarError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    status = 0
+    for series in every:
+        try:
+            print(f"{series}: {correct_series(url, series, arguments.method)}")
+        except CtmarError as error:
+            print(f"error: {series}: {error}", file=sys.stderr)
+            status = 2
+    return status
 
 
 if __name__ == "__main__":
