@@ -6,9 +6,9 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ctmar.errors import CtmarError
 
@@ -18,6 +18,20 @@ ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 LARGEST_UNZIPPED = 16 * 2**30
 MOST_PIXELS = 8192 * 8192
 """Of a slice; more is a broken header."""
+
+
+PATIENT = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
+STUDY = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber")
+"""What tells studies without a UID apart."""
+
+
+class Owner(NamedTuple):
+    """Whose a slice is, as the bytes in its header without padding; to compare, never to show."""
+
+    patient: tuple[bytes, ...]
+    study: tuple[bytes, ...]
+    series: bytes
+    frame_of_reference: bytes
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Header:
     slope: float
     intercept: float
     kernel: str
+    owner: Owner = field(repr=False)
 
 
 @contextmanager
@@ -117,11 +132,12 @@ def _why_not(dataset: Any) -> str:
 
 
 def _slices(dataset: Any, path: Path) -> list[Header]:
+    owner = _owner(dataset)
     _check_pixels(dataset, path)
     if "PerFrameFunctionalGroupsSequence" not in dataset:
         if int(dataset.get("NumberOfFrames") or 1) != 1:
             raise CtmarError(f"{path.name}: a multi-frame file must have functional groups, got none")
-        return [_slice(dataset, path, None, [dataset])]
+        return [_slice(dataset, path, None, [dataset], owner)]
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     if len(frames) != int(dataset.get("NumberOfFrames") or 0):
@@ -130,7 +146,9 @@ def _slices(dataset: Any, path: Path) -> list[Header]:
             f" got {len(frames)}"
         )
     return [
-        _slice(dataset, path, number, [macro for group in (frame, *shared) for macro in _macros(group)])
+        _slice(
+            dataset, path, number, [macro for group in (frame, *shared) for macro in _macros(group)], owner
+        )
         for number, frame in enumerate(frames)
     ]
 
@@ -140,7 +158,7 @@ def _macros(group: Any) -> list[Any]:
     return [element.value[0] for element in group if element.VR == "SQ" and len(element.value)]
 
 
-def _slice(dataset: Any, path: Path, frame: int | None, where: list[Any]) -> Header:
+def _slice(dataset: Any, path: Path, frame: int | None, where: list[Any], owner: Owner) -> Header:
     def first(name: str) -> Any:
         return next((item.get(name) for item in where if item.get(name) not in (None, "")), None)
 
@@ -175,6 +193,23 @@ def _slice(dataset: Any, path: Path, frame: int | None, where: list[Any]) -> Hea
         slope=scale,
         intercept=offset,
         kernel=" ".join(str(part) for part in _several(first("ConvolutionKernel"))),
+        owner=owner,
+    )
+
+
+def _owner(dataset: Any) -> Owner:
+    """Before anything is decoded: other bytes are another patient, padding aside."""
+
+    def raw(name: str) -> bytes:
+        value = dataset.get_item(name).value if name in dataset else b""
+        return (value if isinstance(value, bytes) else str(value or "").encode()).strip(b" \0")
+
+    uid, series = raw("StudyInstanceUID"), raw("SeriesInstanceUID")
+    return Owner(
+        patient=tuple(map(raw, PATIENT)),
+        study=(uid,) if uid else tuple(map(raw, STUDY)),
+        series=series or raw("SeriesDescription"),
+        frame_of_reference=raw("FrameOfReferenceUID"),
     )
 
 

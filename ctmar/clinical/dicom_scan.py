@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.clinical.correct import Corrected, Image
+from ctmar.clinical.dicom_copies import without_copies
 from ctmar.clinical.dicom_derive import Identity, derive
 from ctmar.clinical.dicom_elements import PIXEL_DATA, Element, read_elements, write_elements
 from ctmar.clinical.dicom_files import Header, naming, quiet_pydicom
+from ctmar.clinical.dicom_parts import choose
 from ctmar.clinical.dicom_pixels import pixel_type, stored_pixels
-from ctmar.clinical.dicom_series import choose, in_order, read_all
+from ctmar.clinical.dicom_series import in_order, read_all
 from ctmar.clinical.scan import Derivation, Frame, Sink
 from ctmar.errors import CtmarError
 
@@ -27,7 +29,7 @@ class DicomScan:
 
     Args:
         files: Where to look for it.
-        series: Its number or UID, where the files hold several.
+        series: Its name, number or UID, where the files hold several.
 
     Raises:
         CtmarError: No series, several, or one that cannot be handled.
@@ -38,7 +40,9 @@ class DicomScan:
     def __init__(self, files: list[Path], series: str | None = None) -> None:
         quiet_pydicom()
         headers, left_out = read_all(files)
-        self.headers, self.places_mm, self.notes = in_order(choose(headers, series, left_out))
+        slices, self.notes = without_copies(choose(headers, series, left_out), _image)
+        self.headers, self.places_mm, notes = in_order(slices)
+        self.notes += notes
         self.notes += [f"{count} files left out: {why}" for why, count in sorted(left_out.items())]
         first = self.headers[0]
         if not first.series:
@@ -51,9 +55,7 @@ class DicomScan:
 
     def read(self, index: int) -> Image:
         """A slice in HU."""
-        header = self.headers[index]
-        hu = self.stored(index) * header.slope + header.intercept
-        return np.asarray(hu, np.float32)
+        return _image(self.headers[index])
 
     def stored(self, index: int) -> NDArray[np.integer]:
         """Stored values of a slice."""
@@ -125,6 +127,11 @@ class _Frames:
         _dataset.cache_clear()  # its pixels, which are not needed any more, are as many again
         with naming(self.header.path):
             _write(self.header.path, self.pixels, self.identity, self.folder / "ct.dcm")
+
+
+def _image(header: Header) -> Image:
+    hu = _pixels(header.path, header.frame) * header.slope + header.intercept
+    return np.asarray(hu, np.float32)
 
 
 @lru_cache(maxsize=KEPT_DATASETS)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctmar.clinical.dicom_files import Header, quiet_pydicom, read_headers
-from ctmar.clinical.dicom_series import by_series
+from ctmar.clinical.dicom_parts import by_name, differences
 from ctmar.clinical.job import Wish, describe
 from ctmar.clinical.metal import MetalRule, find_metal
 from ctmar.clinical.opening import files_of, opened
@@ -58,9 +58,12 @@ def _contents(source: Path) -> list[str]:
                 continue
             headers += found
             others.update([why] if why else [])
-    for (_, number), slices in by_series(headers).items():
-        kernels = " or ".join(sorted({h.kernel for h in slices if h.kernel})) or "unknown"
-        lines.append(f"CT series {number or 'without a number'}: {len(slices)} slices, kernel {kernels}")
+    parts = by_name(headers)
+    for name, slices in parts.items():
+        kernel = slices[0].kernel or "unknown"
+        number = "" if slices[0].series_number else " (without a number)"
+        lines.append(f"CT series {name}{number}: {len(slices)} slices, kernel {kernel}")
+    lines += [f"several CT series, {line}" for line in differences(parts)]
     return lines + [f"{count} files: {why}" for why, count in sorted(others.items())]
 
 

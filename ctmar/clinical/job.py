@@ -37,7 +37,7 @@ class Wish:
         high_hu: Upper threshold of metal; None for the scan's own.
         low_hu: Lower threshold; None for its usual share of the upper.
         min_area_mm2: Smaller regions are no metal.
-        series: Number or UID of a DICOM series.
+        series: Name, number or UID of a DICOM series.
         also: From :data:`EXTRAS`.
         overwrite: Whether an output may be replaced.
     """

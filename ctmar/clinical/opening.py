@@ -20,7 +20,7 @@ def opened(source: Path, series: str | None = None) -> Iterator[Scan]:
 
     Args:
         source: The input; only read.
-        series: Number or UID of a DICOM series, where there are several.
+        series: Name, number or UID of a DICOM series, where there are several.
 
     Raises:
         CtmarError: With what is wrong, and in which file.

@@ -58,7 +58,7 @@ def _inspect() -> argparse.ArgumentParser:
 
 def _metal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--series", help="SeriesNumber or SeriesInstanceUID, where INPUT holds several series"
+        "--series", help="name (as 3, or 3.1), or SeriesInstanceUID, where INPUT holds several series"
     )
     parser.add_argument(
         "--threshold",

@@ -189,7 +189,7 @@ def test_other_objects_of_a_folder_are_left_out_and_counted(volume: np.ndarray, 
     folder = tmp_path / "in"
     write_series(folder, volume)
     (folder / "readme.txt").write_text("not DICOM", encoding="utf-8")
-    capture, localizer, copy = (ct_slice(volume[0], n) for n in (7, 8, 1))
+    capture, localizer, copy = (ct_slice(volume[1], n) for n in (7, 8, 1))
     capture.SOPClassUID = capture.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
     localizer.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     (folder / "deeper").mkdir()
