@@ -1,6 +1,7 @@
 """From a composed config to the objects that a job works with."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.data.fingerprint import code_digest, fingerprint, input_digest
+from ctmar.data.content import by_content, code_of
+from ctmar.data.fingerprint import code_digest, fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
@@ -18,8 +20,10 @@ from ctmar.models.base import Completion
 from ctmar.runs.typed import check_types
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
-INPUT_KEYS, PLACES = ("ct", "labels", "root", "screw_meshes"), ("segment_dir", "url")
-"""Of anatomies and generators: what is known by its content, and what does not matter to a case."""
+BUILT = ("anatomy", "generator", "scanner", "geometry")
+"""Of a recipe: what classes are named in, this package's or a user's."""
+CODE = ("modules", "packages")
+"""Of a recipe: the code behind a user's classes."""
 MANIFEST, SCHEMA = "manifest.json", 2
 
 
@@ -74,25 +78,16 @@ def data_seed(cfg: DictConfig) -> int:
 
 
 def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
-    """Every setting that decides what a case holds, as plain types; input files by their digest."""
+    """Every setting that decides what a case holds, as plain types.
+
+    Input files are known by their digest. So is the code behind classes that are not this package's.
+    """
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
     settings["seed"] = data_seed(cfg)
     settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
-    return settings | {key: _by_content(settings[key]) for key in ("anatomy", "generator")}
-
-
-def _by_content(node: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an anatomy or generator and of its parts, with input files by their digest."""
-    settings: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, dict):
-            settings[key] = _by_content(value)
-        elif isinstance(value, list) and key in INPUT_KEYS:
-            settings[key] = [input_digest(path) or path for path in value]
-        elif key not in PLACES:
-            settings[key] = (input_digest(value) or value) if key in INPUT_KEYS and value else value
-    return settings
+    built = {key: settings[key] for key in BUILT}
+    return settings | {key: by_content(node) for key, node in built.items()} | code_of(built)
 
 
 def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
@@ -136,13 +131,23 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def require_recipe(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuses a data set of another recipe, and names what differs."""
-    had, keys = manifest["config"], sorted({*wanted, *manifest["config"]})
-    differ = [key for key in keys if had.get(key) != wanted.get(key)]
+    differ = list(_differing(manifest["config"], wanted))
     if differ:
         raise CtmarError(
             f"a data set's folder must be empty or of the same recipe, {folder} was made by another:"
             f" {', '.join(differ)} differ"
         )
+
+
+def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """What differs between two recipes; of the code each module and package."""
+    for key in sorted({*had, *wanted}):
+        old, new = had.get(key), wanted.get(key)
+        if key in CODE:
+            old, new = old or {}, new or {}
+            yield from (f"{key[:-1]} {n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n))
+        elif old != new:
+            yield key
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
