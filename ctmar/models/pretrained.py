@@ -11,15 +11,18 @@
 import inspect
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.files import write_bytes
 from ctmar.geometry import ParallelBeam
 from ctmar.models.base import Completion
 from ctmar.models.completion import NetworkCompletion, UNetCompletion
+from ctmar.models.exported import require_exportable, require_same
 from ctmar.models.inputs import fill_sinogram
 from ctmar.models.sampling import resample, resample_sample
 from ctmar.models.symmetry import MOVES, predictions
@@ -168,7 +171,17 @@ def load(
         CtmarError: There is no such file, or it is none of ctmar's.
     """
     path = shipped(weights)
-    about, state = read(path)
+    return _rebuilt(path, *read(path), beam, symmetries)
+
+
+def _rebuilt(
+    path: Path,
+    about: dict[str, Any],
+    state: dict[str, Tensor],
+    beam: ParallelBeam | None,
+    symmetries: int,
+) -> PretrainedCompletion:
+    """What a file holds; ``path`` is what errors call it."""
     network = UNetCompletion(**about["arguments"])
     try:
         network.load_state_dict(state)
@@ -180,6 +193,8 @@ def load(
 def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[str, Any]) -> None:
     """Writes the generator of a U-Net or cGAN as safetensors, with all that rebuilds and explains it.
 
+    The bytes are read back and tried first: nothing is written that would complete a case otherwise.
+
     Args:
         path: The file; ``.safetensors``.
         model: The fitted model; of a cGAN the discriminator stays behind.
@@ -187,21 +202,23 @@ def save(path: Path, model: NetworkCompletion, beam: ParallelBeam, card: dict[st
         card: Plain types: what there is to know of the weights.
 
     Raises:
-        CtmarError: The name does not end so, or the model has an image network behind it.
+        CtmarError: The name does not end so; the model is of a class of somebody else's, has an image network
+            behind it, or parts that its options do not rebuild.
     """
     if path.suffix != ".safetensors":
         raise CtmarError(f"output must end in .safetensors, got {path.name}")
-    if model.hparams["refine"] != "none":
-        raise CtmarError(
-            f"exported weights must be of a completion alone, got model.refine={model.hparams['refine']}"
-        )
+    require_exportable(model)
     # Where the generator once started from is a path of the machine that it was fitted on.
     known = inspect.signature(NetworkCompletion).parameters.keys() - {"generator_checkpoint"}
     arguments = {name: value for name, value in model.hparams.items() if name in known}
     geometry = {k: v for k, v in asdict(beam).items() if k in ("num_angles", "det_count", "det_spacing_mm")}
     about = {"schema": SCHEMA, "arguments": arguments, "beam": geometry, "card": card}
     state = {name: value.contiguous() for name, value in model.state_dict().items() if _of_generator(name)}
-    write(path, about, state)
+    with TemporaryDirectory() as folder:
+        draft = Path(folder) / path.name
+        write(draft, about, state)
+        require_same(model, _rebuilt(path, *read(draft), beam, symmetries=1), beam)
+        write_bytes(path, draft.read_bytes())
 
 
 def _of_generator(name: str) -> bool:

@@ -11,7 +11,6 @@ from ctmar.errors import CtmarError
 
 if TYPE_CHECKING:
     from ctmar.clinical.network import NetworkMethod
-
 TRACE_EPSILON_MM = 0.1
 """Of every scanner preset that networks are trained with."""
 
@@ -87,15 +86,14 @@ def pretrained(weights: str) -> "NetworkMethod":
     from ctmar.models.pretrained import load
 
     model = load(weights)
-    beam = model.trained
-    side = int(beam.det_count / 2**0.5)
+    told = model.card["trained_on"]
+    grid = told["geometry"]["grid"]
     trained = Trained(
-        # Networks are trained on pixels as wide as their bins.
-        ImageGrid((side, side), beam.det_spacing_mm),
-        beam,
-        MU_WATER,
-        TRACE_EPSILON_MM,
-        bool(model.card["trained_on"]["data"].get("extended_scale", False)),
+        grid=ImageGrid((grid["shape"][0], grid["shape"][1]), grid["spacing_mm"]),
+        beam=model.trained,
+        mu_water=model.card.get("mu_water", MU_WATER),  # cards of before the entry lack it
+        trace_epsilon_mm=float(told["scanner"].get("trace_epsilon_mm", TRACE_EPSILON_MM)),
+        extended_scale=bool(told["data"].get("extended_scale", False)),
     )
     return NetworkMethod(model.network.eval(), trained, "pretrained")
 
@@ -105,16 +103,19 @@ def method_from_checkpoint(path: Path) -> "NetworkMethod":
     if path.suffix == ".safetensors":
         return pretrained(str(path))
     from ctmar.clinical.network import NetworkMethod, Trained
+    from ctmar.evaluation import has_own_image
     from ctmar.runs.build import build_model, make
     from ctmar.runs.evaluate import load_checkpoint, load_weights
     from ctmar.runs.trust import config_of
 
     checkpoint: dict[str, Any] = load_checkpoint(str(path))
     cfg = config_of(checkpoint)
-    if cfg.model.get("refine", "none") != "none":
-        # What is promised of a corrected scan rests on its rays, to which such an image is not bound.
-        raise CtmarError(f"checkpoint must be of a completion alone, got model.refine={cfg.model.refine}")
     model = build_model(cfg)
+    if has_own_image(model):
+        # What is promised of a corrected scan rests on its rays, to which such an image is not bound.
+        refine = cfg.model.get("refine", "none")
+        own = f"model.refine={refine}" if refine != "none" else f"{cfg.model._target_}, which has an image"
+        raise CtmarError(f"checkpoint must be of a completion alone, got {own}")
     load_weights(model, checkpoint)
     if cfg.data.source != "image":
         Bar.say(f"the network was trained on data.source={cfg.data.source}; stored images want image")

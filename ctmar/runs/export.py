@@ -69,6 +69,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
         "epochs": int(checkpoint["epoch"]) + 1,
         "steps": int(checkpoint["global_step"]),
         "trained_on": described,
+        "mu_water": make(trained.scanner).mu_water,
         "started_from": start if start in available() else None,
         "model": {key: value for key, value in settings["model"].items() if key not in UNTOLD},
         "limits": list(LIMITS),

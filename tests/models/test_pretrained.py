@@ -160,3 +160,137 @@ def test_the_package_ships_weights_under_twenty_megabytes(make_sample) -> None:
     assert isinstance(model, PretrainedCompletion)
     assert (weights.FOLDER / "unet.safetensors").stat().st_size < 20e6
     assert {"seed", "commit", "limits", "trained_on"} <= model.card.keys()
+
+
+class OwnInputs(UNetCompletion):
+    """The same network, shown something else."""
+
+    def inputs_of(self, sample):
+        return 0.5 * super().inputs_of(sample)
+
+
+class OwnNetwork(UNetCompletion):
+    def _network(self):
+        return torch.nn.Sequential(super()._network(), torch.nn.Identity())
+
+
+class OwnGenerator(CGANCompletion):
+    def predict_trace(self, sample):
+        return 1.01 * super().predict_trace(sample)
+
+
+class Renamed(UNetCompletion):
+    """Nothing of its own but the name, and that of the class it is derived from."""
+
+
+Renamed.__name__ = Renamed.__qualname__ = "UNetCompletion"
+
+
+@pytest.mark.parametrize("kind", [OwnInputs, OwnNetwork, OwnGenerator, Renamed])
+def test_a_class_that_a_file_would_not_rebuild_is_refused(tmp_path, kind) -> None:
+    torch.manual_seed(1)
+    with pytest.raises(CtmarError, match=rf"got {__name__}\.{kind.__name__}.*with CTMAR_TRUST="):
+        save(tmp_path / "out" / "a.safetensors", kind(**TINY), BEAM, {})
+    assert not list(tmp_path.iterdir())
+
+
+def replace_inputs(model):
+    model.inputs_of = lambda sample: 0.5 * type(model).inputs_of(model, sample)
+
+
+def replace_network(model):
+    model.generator.net = torch.nn.Sequential(torch.nn.Tanh(), model.generator.net)
+
+
+def replace_attribute(model):
+    model.generator.views = 0
+
+
+def hook(model):
+    model.generator.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
+class Doubled(torch.nn.Module):
+    """A network with the same names of weights as the one that it stands for."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.__dict__.update(net.__dict__)
+        self.net = [net]
+
+    def forward(self, inputs):
+        return 2 * self.net[0](inputs)
+
+
+def replace_by_another_of_the_same_weights(model):
+    model.generator.net = Doubled(model.generator.net)
+
+
+CHANGES = [
+    replace_inputs,
+    replace_network,
+    replace_attribute,
+    hook,
+    replace_by_another_of_the_same_weights,
+]
+
+
+@pytest.mark.parametrize("kind", [UNetCompletion, CGANCompletion])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_that_its_options_do_not_rebuild_is_refused(tmp_path, change, kind) -> None:
+    model, file = fitted(kind), tmp_path / "a.safetensors"
+    file.write_bytes(b"what was there")
+    change(model)
+    refused = r"bit for bit, got another completion|the weights in .*a\.safetensors do not fit their network"
+    with pytest.raises(CtmarError, match=refused):
+        save(file, model, BEAM, {})
+    assert file.read_bytes() == b"what was there" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_method_replaced_in_the_class_itself_is_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(UNetCompletion, "inputs_of", OwnInputs.inputs_of, raising=False)
+    with pytest.raises(CtmarError, match="own UNetCompletion, got one with inputs_of of somebody else's"):
+        save(tmp_path / "a.safetensors", fitted(), BEAM, {})
+
+
+def test_weights_that_a_file_cannot_hold_are_refused(tmp_path) -> None:
+    with pytest.raises(CtmarError, match="exported weights must be float32, got torch.float64 in"):
+        save(tmp_path / "a.safetensors", fitted().double(), BEAM, {})
+    model = fitted()
+    torch.nn.init.constant_(model.generator.net.head.weight, float("nan"))
+    with pytest.raises(CtmarError, match="the weights to export must be finite, got NaN"):
+        save(tmp_path / "a.safetensors", model, BEAM, {})
+    with pytest.raises(CtmarError, match="need uniform views over π"):
+        save(tmp_path / "a.safetensors", fitted(), ParallelBeam(48, 65, 1.0, det_offset_mm=0.25), {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"slices": 3},
+        {"fill": "zero", "residual_scale": 4.0, "inputs": ["measured_zeroed", "trace"]},
+        {"fill": "li", "margin_bins": None, "inputs": ["fill_nmar", "hardening_weighted", "angle", "path"]},
+        {"network": "gated"},
+        {"network": "partial", "slices": 3},
+        {"norm": "group", "downscale": [4, 2], "num_res_units": 2},
+        {"loss": "charbonnier", "image_weight": 0.1, "learning_rate": 1.0},
+    ],
+)
+def test_every_option_of_a_completion_comes_back(make_sample, tmp_path, options) -> None:
+    model, sample = fitted_any(**options), make_sample(slices=options.get("slices", 1))
+    model.train()
+    save(tmp_path / "a.safetensors", model, BEAM, {})
+    assert all(part.training for part in model.modules())
+    again = load(tmp_path / "a.safetensors", symmetries=1)
+    assert torch.equal(again.complete(sample), model.eval().complete(sample))
+
+
+def fitted_any(**options):
+    """A network of any kind whose weights all say something."""
+    torch.manual_seed(1)
+    model = UNetCompletion(**TINY | options)
+    for weight in model.generator.parameters():
+        if not weight.any():
+            torch.nn.init.normal_(weight, std=0.05)
+    return model
