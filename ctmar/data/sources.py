@@ -2,8 +2,8 @@
 
 This package's own simulating code has a digest of its own (:func:`ctmar.data.fingerprint.code_digest`). What
 a user's class is made of is found here: the modules that it is defined in, and all that they import, however
-far, but for the standard library. An installed package counts by its version; those that this package stands
-on itself count for a user's code as they do for this package's, not at all.
+far, but for the standard library. Other packages that are installed count by their version; those that this
+package stands on itself count for a user's code as they do for this package's, not at all.
 """
 
 import ast
@@ -47,8 +47,10 @@ def code_behind(targets: Iterable[str], mentioned: Iterable[str] = ()) -> dict[s
     Raises:
         CtmarError: A module has no file to be known by.
     """
-    named = {module for target in targets for module in _modules_of(target)}
-    waiting = [*named, *(module for name in mentioned for module in _parents(name))]
+    targets = set(targets)
+    followed = {target.partition(".")[0] for target in targets}
+    waiting = [module for target in targets for module in _modules_of(target)]
+    waiting += [module for name in mentioned for module in _parents(name)]
     modules: dict[str, str] = {}
     packages: dict[str, str] = {}
     seen: set[str] = set()
@@ -60,13 +62,13 @@ def code_behind(targets: Iterable[str], mentioned: Iterable[str] = ()) -> dict[s
         spec = _spec(name)
         if spec is None or not spec.has_location or _is_known(spec):
             continue
-        installed = _is_installed(spec)
-        if installed:
-            packages |= _version(name.partition(".")[0])
-        if not installed or name in named:
-            content = _content(spec)
-            modules[name] = _digest(spec, content)
-        if not installed and str(spec.origin).endswith(".py"):
+        package = name.partition(".")[0]
+        if _is_installed(spec) and _is_released(package, followed):
+            packages |= _versions(package)
+            continue
+        content = _content(spec)
+        modules[name] = _digest(spec, content)
+        if str(spec.origin).endswith(".py"):
             waiting += _imported(content, spec.parent or "")
     return {key: found for key, found in (("modules", modules), ("packages", packages)) if found}
 
@@ -105,8 +107,9 @@ def _parents(name: str) -> Iterator[str]:
 def _spec(name: str) -> ModuleSpec | None:
     """Where a module comes from; no module is imported for it. None where there is no such module."""
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__spec__ is not None:
-        return loaded.__spec__
+    spec = getattr(loaded, "__spec__", None)
+    if isinstance(spec, ModuleSpec):
+        return spec
     package = name.rpartition(".")[0]
     holder = _spec(package) if package else None
     if holder is not None and (_is_standard(holder) or _is_installed(holder)):
@@ -146,7 +149,16 @@ def _is_installed(spec: ModuleSpec) -> bool:
     return not ours and not INSTALLED.isdisjoint(place.parts)
 
 
-def _version(package: str) -> dict[str, str]:
+def _is_released(package: str, followed: set[str]) -> bool:
+    """Whether an installed package counts by its version: it has one, and is not the one that is asked about.
+
+    That is followed as a user's own: installed anew while it is worked on, it keeps its version.
+    """
+    names = set(_distributions().get(package, []))
+    return bool(names) and (package not in followed or bool(names & _requirements()))
+
+
+def _versions(package: str) -> dict[str, str]:
     """The versions of the distributions that an installed package comes from."""
     names = set(_distributions().get(package, [])) - _requirements()
     return {name: metadata.version(name) for name in names}

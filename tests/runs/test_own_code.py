@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ctmar.data import fingerprint as fingerprints
+from ctmar.data import sources
 from ctmar.data.fingerprint import fingerprint, input_digest
 from ctmar.errors import CtmarError
 from ctmar.runs import test_set
@@ -314,6 +315,23 @@ def test_installed_packages_count_by_their_version(
     assert set(plain["modules"]) == {"mine"} and plain["packages"] == {"pytest": pytest.__version__}
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0.1")
     assert made()["packages"] == {"pytest": "0.0.1"}
+
+
+def test_an_installed_package_of_the_target_counts_by_its_content(
+    made: Made, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "site-packages__in__kit__in__"
+    texts = {f"{place}__init__": "", f"{place}mine": "import kit.parts\n" + MINE, f"{place}parts": HELPER}
+    home = write(**texts)
+    monkeypatch.syspath_prepend(str(home / "site-packages"))
+    own = {"data.generator": {"_target_": "kit.mine.Mine"}}
+    for distributions in ({"kit": ["kit"]}, {}):  # with its name and version on record, and without
+        monkeypatch.setattr(sources, "_distributions", lambda known=distributions: known)
+        write(**texts)
+        before = made(own)
+        assert set(before["modules"]) == {"kit", "kit.mine", "kit.parts"} and "packages" not in before
+        write(**{f"{place}parts": HELPER + "more = 1\n"})
+        assert made(own) != before
 
 
 def test_code_that_is_in_no_file_is_refused_where_cases_are_kept(
