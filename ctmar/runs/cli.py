@@ -43,12 +43,17 @@ def config_dir() -> Path:
 
 
 def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
-    """A job's config with overrides, outside of the command line: for scripts that work on several."""
+    """A job's config with overrides, whatever the command line's: for what works on several."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
 
     drop_empty()
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose(job, overrides=list(overrides))
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            return compose(job, overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def printed(job: Callable[[], str]) -> int:
@@ -140,8 +145,9 @@ def _hydra_main(job: str, lines: list[str]) -> None:
         with open_dict(cfg):
             cfg.paths.output_dir = str(folder)
         try:
+            found_by = [o for o in hydra_config.overrides.hydra if o.startswith("hydra.searchpath")]
             with relaunchable(job, hydra_config, folder):
-                return _job(job)(cfg, list(hydra_config.overrides.task))
+                return _job(job)(cfg, [*hydra_config.overrides.task, *found_by])
         except Exception as error:
             _remove_untouched(folder)
             line = one_line(error)

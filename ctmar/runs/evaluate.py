@@ -1,13 +1,14 @@
 """Evaluation: of the model a run has just trained, of a checkpoint, or of a classical method."""
 
 import pickle  # nosec B403: the name of its exception; nothing is unpickled
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from torch import Tensor
 
 from ctmar.callbacks import finish_wandb
@@ -20,6 +21,7 @@ from ctmar.evaluation.lesions import LesionStudy
 from ctmar.models.base import Completion
 from ctmar.models.classical import Classical, FillCompletion, Uncorrected
 from ctmar.models.weights import short
+from ctmar.runs.asked import changed
 from ctmar.runs.build import build_data, build_model, make, plain, set_threads
 from ctmar.runs.folder import output_dir
 from ctmar.runs.settings import check_settings
@@ -49,7 +51,9 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             raise CtmarError("evaluation needs ckpt_path=…, or a method without weights such as model=li")
     else:
         checkpoint = load_checkpoint(cfg.ckpt_path)
-        cfg = merged(cfg, config_of(checkpoint), overrides)
+        cfg, differs = changed(cfg, config_of(checkpoint), overrides, "evaluate", RUN_KEYS)
+        if differs:
+            print(f"changed from the run's config: {', '.join(differs)}", file=sys.stderr, flush=True)
         model = build_model(cfg)
         load_weights(model, checkpoint)
     set_threads(cfg)
@@ -177,27 +181,6 @@ def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
         raise CtmarError(
             f"the checkpoint's weights do not fit the configured model: {short(error)}"
         ) from None
-
-
-def merged(cfg: DictConfig, trained: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The checkpoint's config, changed by what the command line names and by nothing else.
-
-    Args:
-        cfg: The command line's config, composed.
-        trained: The config that the checkpoint carries.
-        overrides: The command line's overrides.
-    """
-    out = trained.copy()
-    with open_dict(out):
-        for key in RUN_KEYS:
-            out[key] = cfg[key]
-        for override in overrides:
-            key = override.lstrip("+~").split("=")[0].split("@")[0]
-            nested = "/" in key  # an option of a group within a group, which may be an empty one
-            key = key.replace("/", ".")
-            if nested or OmegaConf.select(cfg, key) is not None or key in cfg:
-                OmegaConf.update(out, key, OmegaConf.select(cfg, key), merge=False)
-    return out
 
 
 def flat(summary: dict[str, Any]) -> dict[str, float]:
