@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
+from ctmar.callbacks.as_configured import AsConfigured
 from ctmar.callbacks.config_in_checkpoint import ConfigInCheckpoint
+from ctmar.callbacks.resumable_csv import ResumableCSV
 from ctmar.callbacks.wandb_report import arrange, log_report
 from ctmar.callbacks.whole_checkpoints import WholeCheckpoints
 from ctmar.data.module import MARDataModule
@@ -28,29 +31,44 @@ from ctmar.runs.build import (
 )
 from ctmar.runs.evaluate import evaluate_model, flat, load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
+from ctmar.runs.resume import goes_on_in_its_folder, resumed, say
 from ctmar.runs.settings import check_settings
+
+TOLD_ALREADY = ("Checkpoint directory .* exists and is not empty", "Be aware that when using `ckpt_path`")
+"""Warnings of Lightning's about what a resumed run says itself, or is meant to do."""
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> float | None:
     """What a sweep sees of a run: the metric it optimises."""
-    metrics, objects = train(cfg)
-    name = cfg.optimized_metric
-    if name and name not in metrics and objects["trainer"] is not None:
-        raise CtmarError(f"optimized_metric must be a metric of this run such as val/loss, got {name!r}")
-    return metrics.get(name)
+    metrics, objects = train(cfg, overrides)
+    name = objects["cfg"].optimized_metric
+    if not name or name in metrics or objects["trainer"] is None:
+        return metrics.get(name)
+    if name.startswith("val/") and not any(known.startswith("val/") for known in metrics):
+        say(f"this run validated nothing: optimized_metric={name} has no value")
+        return None
+    known = ", ".join(metrics) or "none"
+    raise CtmarError(f"optimized_metric must be a metric of this run ({known}), got {name!r}")
 
 
-def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
+def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, float], dict[str, Any]]:
     """Trains the config's model and evaluates it on the test split.
+
+    With ``ckpt_path`` a run goes on: its config comes from the checkpoint, and what ``cfg`` differs in from
+    the defaults, or ``overrides`` name, is changed.
 
     Args:
         cfg: ``configs/train.yaml``, composed.
+        overrides: The overrides that it was composed with: a default's value counts where it is named here.
 
     Returns:
         The metrics by name (``val/loss``, ``METHOD/METRIC`` …), and the objects of the run: ``cfg``,
         ``data``, ``model``, ``trainer``, ``summary``.
     """
     check_settings(cfg)
+    checkpoint = None if cfg.ckpt_path is None else load_checkpoint(cfg.ckpt_path)
+    if checkpoint is not None:
+        cfg = resumed(cfg, checkpoint, overrides)
     set_threads(cfg)
     # Lightning's advertisements and device lists would drown the run's own lines.
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
@@ -58,16 +76,16 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     model = build_model(cfg)
     data = build_data(cfg, model.slices or 1)
     model.use_geometry(data.simulator.ray)
-    if cfg.ckpt_path is not None:
+    if checkpoint is not None:
         # Lightning reads it again; here what is wrong with it is said before anything is simulated.
-        load_weights(model, load_checkpoint(cfg.ckpt_path))
+        load_weights(model, checkpoint)
     _simulate_ahead(cfg, model, data)
     folder = output_dir(cfg)
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
     metrics: dict[str, float] = {}
     try:
         if cfg.train and model.trainable:
-            objects["trainer"], metrics = fit(cfg, model, data)
+            objects["trainer"], metrics = fit(cfg, model, data, checkpoint)
         if cfg.test and (objects["trainer"] is None or objects["trainer"].is_global_zero):
             objects["summary"] = evaluate_model(cfg, model, data, folder)
             metrics |= flat(objects["summary"])
@@ -81,10 +99,14 @@ def train(cfg: DictConfig) -> tuple[dict[str, float], dict[str, Any]]:
     return metrics, objects
 
 
-def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Trainer, dict[str, float]]:
-    """Fits the model and leaves its best weights in it."""
-    callbacks = [*build_callbacks(cfg, data), ConfigInCheckpoint(plain(cfg))]
+def fit(
+    cfg: DictConfig, model: Completion, data: MARDataModule, checkpoint: dict[str, Any] | None = None
+) -> tuple[pl.Trainer, dict[str, float]]:
+    """Fits the model, from the checkpoint on where there is one, and leaves its best weights in it."""
+    callbacks = [*build_callbacks(cfg, data), ConfigInCheckpoint(plain(cfg)), AsConfigured()]
     loggers = build_loggers(cfg)
+    if checkpoint is not None and goes_on_in_its_folder(cfg, checkpoint):
+        _continue(loggers, checkpoint)
     arrange(loggers)
     for logger in loggers:
         logger.log_hyperparams(plain(cfg))
@@ -99,13 +121,18 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
         plugins=cfg.trainer.get("plugins") or [WholeCheckpoints()],
     )
     try:
-        trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        with warnings.catch_warnings():
+            for told in TOLD_ALREADY:
+                warnings.filterwarnings("ignore", told)
+            trainer.fit(model, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
     except SystemExit:
         # Lightning answers Ctrl-C with an exit status of 1 and no word.
         if not trainer.interrupted:
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
+    if checkpoint is not None and trainer.global_step == checkpoint["global_step"]:
+        _say_nothing_was_trained(trainer, checkpoint)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if best and os.path.exists(best):
@@ -114,6 +141,22 @@ def fit(cfg: DictConfig, model: Completion, data: MARDataModule) -> tuple[pl.Tra
         if kept.best_model_score is not None:  # else nothing is monitored, and the last weights are kept
             metrics[kept.monitor] = float(kept.best_model_score)
     return trainer, metrics
+
+
+def _continue(loggers: list[Any], checkpoint: dict[str, Any]) -> None:
+    """Has the csv logger go on in its file."""
+    for logger in loggers:
+        if isinstance(logger, ResumableCSV):
+            logger.go_on_after(int(checkpoint["epoch"]))
+
+
+def _say_nothing_was_trained(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+    ends = ", ".join(f"trainer.{name}={value}" for name, value in limits.items() if value not in (None, -1))
+    say(
+        f"nothing was trained: the checkpoint is of epoch {int(checkpoint['epoch']) + 1},"
+        f" step {checkpoint['global_step']}, and the run ends at {ends or 'its time limit'}"
+    )
 
 
 def _simulate_ahead(cfg: DictConfig, model: Completion, data: MARDataModule) -> None:

@@ -19,7 +19,23 @@ from ctmar.models import pretrained
 STATIONS = ("anatomy", "geometry", "models", "physics", "scenes")
 """Parts of ctmar whose classes a checkpoint may name: none writes or runs what it is told."""
 NEVER_MADE = ("callbacks", "logger", "trainer")
-"""What is always the command line's own."""
+"""What is never made as a checkpoint has it; :mod:`ctmar.runs.resume` says what a resumed run takes over."""
+CALLBACKS = (
+    *(f"ctmar.callbacks.{name}" for name in ("ResumableCheckpoint", "EpochLine", "ImagePanels", "EMA")),
+    *(
+        f"pytorch_lightning.callbacks.{name}"
+        for name in (
+            "EarlyStopping",
+            "GradientAccumulationScheduler",
+            "LearningRateMonitor",
+            "ModelCheckpoint",
+            "StochasticWeightAveraging",
+            "Timer",
+        )
+    ),
+)
+"""Callbacks that a resumed run may have from its checkpoint: but for files, whose names are not the
+checkpoint's, they change nothing but the training."""
 VARIABLE = "CTMAR_TRUST"
 
 
@@ -38,6 +54,15 @@ def config_of(checkpoint: dict[str, Any]) -> DictConfig:
             _require_ours(target)
     made = OmegaConf.create(config)
     return made  # type: ignore[no-any-return]
+
+
+def may_call_back(target: str) -> bool:
+    """Whether a resumed run may have a callback of this class from its checkpoint."""
+    return target in CALLBACKS or _is_trusted(target)
+
+
+def _is_trusted(name: str) -> bool:
+    return name.partition(".")[0] in filter(None, os.environ.get(VARIABLE, "").split(","))
 
 
 def _targets(node: Any) -> Iterator[Any]:
@@ -59,8 +84,7 @@ def _offline(node: Any) -> Any:
 
 def _require_ours(target: Any) -> None:
     name = str(target)
-    package = name.partition(".")[0]
-    if package in filter(None, os.environ.get(VARIABLE, "").split(",")):
+    if _is_trusted(name):
         return
     if name.startswith("ctmar."):
         found = get_object(name)
@@ -71,5 +95,5 @@ def _require_ours(target: Any) -> None:
             return
     raise CtmarError(
         f"a checkpoint may name classes of ctmar's {', '.join(STATIONS)}, got {name!r};"
-        f" where you trust whoever made it, {VARIABLE}={package} accepts that package"
+        f" where you trust whoever made it, {VARIABLE}={name.partition('.')[0]} accepts that package"
     )
