@@ -196,7 +196,7 @@ def _leaves(value: Any, keys: Keys = ()) -> list[Keys]:
 
 
 def _of_one_class(keys: Keys, plain: Node, asked: Node, out: Node) -> Keys:
-    """Where a difference begins: at its node, where an argument came or went and the run's class is another."""
+    """Where a difference begins: at its node, if an argument came or went and the run's class is another."""
     wanted, current = _at(asked, keys[:-1]), _at(out, keys[:-1])
     same_arguments = _at(plain, keys) is not ABSENT and _at(asked, keys) is not ABSENT
     if same_arguments or "_target_" not in wanted or _alike(wanted, current):
