@@ -14,15 +14,15 @@ import numpy as np
 
 from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import HIP_LEFT, HIP_RIGHT, TISSUES
+from ctmar.anatomy.landmarks import find_anchors, find_canal, find_pedicles, find_vertebrae
+from ctmar.anatomy.landmarks.anchors import ANCHORS
+from ctmar.anatomy.landmarks.vertebral_bodies import discs, vertebral_body
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct
-from ctmar.implants.body_shape import discs, vertebral_body
+from ctmar.implants import Plan, build, plan_construct
 from ctmar.implants.construct import changes
-from ctmar.implants.pelvis import ANCHORS, find_anchors
 from ctmar.implants.placing import misplaced
 from ctmar.implants.planner import plan_rods
 from ctmar.implants.spinal import POROUS, cage, cement, cleared, cross_link, hook, interspinous, laminectomy
-from ctmar.implants.vertebra import find_vertebrae
 from ctmar.operators import RayTransform
 from ctmar.physics import Scanner
 from ctmar.report.construct import Look, draw_construct

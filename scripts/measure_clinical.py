@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ctmar.anatomy import read_anatomy
+from ctmar.anatomy.landmarks import find_canal, find_pedicles
 from ctmar.clinical import METHODS, BrightVoxels, correct
 from ctmar.clinical.dicom_files import find_files
 from ctmar.clinical.dicom_scan import DicomScan
@@ -25,7 +26,7 @@ from ctmar.clinical.virtual import trace_of, virtual_ray
 from ctmar.completion import linear_interpolation, nmar
 from ctmar.data.segmentation import with_segmented_metal
 from ctmar.geometry import ImageGrid
-from ctmar.implants import build, find_canal, find_pedicles, plan_construct
+from ctmar.implants import build, plan_construct
 from ctmar.metrics import near_metal_mask
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 
-from ctmar.anatomy import build_spine, pedicle_truth
-from ctmar.implants import find_pedicles
+from ctmar.anatomy.landmarks import find_pedicles
+from ctmar.phantoms import build_spine, pedicle_truth
 
 LEVELS = ("T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5")
 SPACINGS = ((1.0, 1.0, 2.0), (0.8, 0.8, 2.5), (0.7, 0.7, 1.0), (1.5, 1.5, 3.0))

@@ -14,10 +14,10 @@ from statistics import median
 
 import torch
 
-from ctmar.anatomy import ProceduralSpine
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models.completion import UNetCompletion
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Scanner
 from ctmar.runs.build import make
 from ctmar.runs.cli import composed

@@ -14,9 +14,9 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 
-from ctmar.anatomy import ProceduralSpine
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Scanner
 from ctmar.scenes import RealisticGenerator
 

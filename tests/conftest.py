@@ -10,8 +10,10 @@ import pytest
 import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from ctmar.anatomy import Anatomy
 from ctmar.runs.environment import drop_empty
 from ctmar.sample import MARSample
+from tests.toy_spine import make_spine
 
 drop_empty()
 
@@ -27,6 +29,12 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real CT data: neither CTMAR_DATA nor {default.name} beside the repository exists")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_spine() -> Anatomy:
+    """A spine of simple solids whose pedicles are known."""
+    return make_spine()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
-"""Bodies: CT volumes from files, label conventions, and the procedural spine."""
+"""Bodies: CT volumes from files, label conventions, and the landmarks found in labels."""
 
 from ctmar.anatomy.body import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
 from ctmar.anatomy.mixture import Mixture
-from ctmar.anatomy.procedural import build_body, build_spine, pedicle_truth
-from ctmar.anatomy.sources import CTFiles, ProceduralSpine
+from ctmar.anatomy.sources import CTFiles
 from ctmar.anatomy.volume import read_anatomy
 
 __all__ = [
@@ -12,10 +11,6 @@ __all__ = [
     "AnatomySource",
     "CTFiles",
     "Mixture",
-    "ProceduralSpine",
     "body_mask",
-    "build_body",
-    "build_spine",
-    "pedicle_truth",
     "read_anatomy",
 ]

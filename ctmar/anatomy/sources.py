@@ -1,16 +1,14 @@
-"""Where data sets take their bodies from: the procedural spine, or CT files with labels."""
+"""CT files with labels as bodies for data sets, and what every source of bodies needs."""
 
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import VERTEBRAE
-from ctmar.anatomy.procedural import DEFAULT_LEVELS, DEFAULT_SPACING_MM, build_body
 from ctmar.anatomy.segment import labels_of
 from ctmar.anatomy.volume import read_anatomy
 from ctmar.errors import CtmarError
@@ -20,71 +18,20 @@ SHARES = (0.60, 0.15, 0.25)
 """Of the labelled vertebrae's height for training, validation and test where no split is given."""
 GAP_SLICES = 3
 """Slices between two splits that belong to neither."""
-KEPT_BODIES = 24
 KEPT_FILES = 2
-
-
-@lru_cache(maxsize=KEPT_BODIES)
-def _body(seed: int, levels: tuple[str, ...], spacing_mm: tuple[float, float, float]) -> Anatomy:
-    return _frozen(build_body(seed, levels, spacing_mm))
 
 
 @lru_cache(maxsize=KEPT_FILES)
 def read_frozen(ct: str, labels: str, name: str, convention: str) -> Anatomy:
     """A CT with its labels, read once while few others are; it cannot be written to."""
-    return _frozen(read_anatomy(ct, labels, name, convention))
+    return frozen(read_anatomy(ct, labels, name, convention))
 
 
-def _frozen(anatomy: Anatomy) -> Anatomy:
+def frozen(anatomy: Anatomy) -> Anatomy:
     """Shared between cases, so nobody may write into it."""
     anatomy.hu.flags.writeable = False
     anatomy.labels.flags.writeable = False
     return anatomy
-
-
-class ProceduralSpine:
-    """Bodies built from seeds; a body serves one split alone.
-
-    Args:
-        num_bodies: How many bodies each split has; case ``i`` takes body ``i % n``.
-        levels: A run within T1–S1 from the head down.
-        spacing_mm: Voxel size (x, y, z).
-        seed: Changes all bodies.
-        name: What reports call it.
-    """
-
-    def __init__(
-        self,
-        num_bodies: Mapping[str, int] | None = None,
-        levels: Sequence[str] = DEFAULT_LEVELS,
-        spacing_mm: Sequence[float] = DEFAULT_SPACING_MM,
-        seed: int = 0,
-        name: str = "procedural",
-    ) -> None:
-        self.num_bodies = {"train": 6, "val": 2, "test": 4} if num_bodies is None else dict(num_bodies)
-        for split, count in self.num_bodies.items():
-            if split not in SPLITS:
-                raise CtmarError(f"num_bodies must name train, val or test, got {split!r}")
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise CtmarError(f"num_bodies.{split} must be a positive whole number, got {count!r}")
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise CtmarError(f"seed must be a whole number from 0, got {seed!r}")
-        self.levels = tuple(levels)
-        self.spacing_mm = cast(tuple[float, float, float], tuple(float(s) for s in spacing_mm))
-        self.seed = seed
-        self.name = name
-
-    def body_seed(self, split: str, index: int) -> int:
-        """Seed of the body of case ``index``, from (seed, split, index % number of bodies)."""
-        _check_case(split, index, tuple(self.num_bodies), self.name)
-        key = (self.seed, SPLITS.index(split), index % self.num_bodies[split])
-        return int(np.random.SeedSequence(key).generate_state(1)[0])
-
-    def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
-        """The body of a case, and its slices that hold vertebrae, but for the first and the last."""
-        anatomy = _body(self.body_seed(split, index), self.levels, self.spacing_mm)
-        low, high = vertebra_slices(anatomy)
-        return anatomy, range(low + 1, high)
 
 
 class CTFiles:
@@ -121,7 +68,7 @@ class CTFiles:
 
     def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
         """The volume, and a split's slices but for its first and last."""
-        _check_case(split, index, tuple(self.splits or SPLITS), self.name)
+        check_case(split, index, tuple(self.splits or SPLITS), self.name)
         anatomy = read_frozen(self.ct, self._labels(), self.name, self.convention)
         splits = divide(*vertebra_slices(anatomy)) if self.splits is None else self.splits
         low, high = splits[split]
@@ -181,7 +128,8 @@ def _checked(splits: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
     return checked
 
 
-def _check_case(split: str, index: int, known: tuple[str, ...], name: str) -> None:
+def check_case(split: str, index: int, known: tuple[str, ...], name: str) -> None:
+    """Refuses a split that source ``name`` does not have, and a case before the first."""
     if split not in known:
         raise CtmarError(f"split must be one of {', '.join(known)} for anatomy {name}, got {split!r}")
     if index < 0:

@@ -11,8 +11,8 @@ from typing import Any
 
 import ctmar
 
-PACKAGES = ("anatomy", "completion", "implants", "operators", "physics", "scenes")
-MODULES = ("geometry.py", "sample.py", "units.py", "data/segmentation.py", "data/simulate.py")
+PACKAGES = ("anatomy", "completion", "implants", "operators", "phantoms", "physics", "scenes")
+MODULES = ("geometry.py", "sample.py", "units.py", "vectors.py", "data/segmentation.py", "data/simulate.py")
 HASHED_BYTES = 1 << 30
 """A folder of up to this size is known by its content, as any file is; a larger one by its files' names,
 sizes and ends."""

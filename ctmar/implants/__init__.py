@@ -1,8 +1,6 @@
 """Metal: hardware as signed distances, planned along the pedicles found in a label map, or random."""
 
-from ctmar.implants.canal import Canal, find_canal
 from ctmar.implants.construct import build
-from ctmar.implants.pedicles import Pedicle, find_pedicles
 from ctmar.implants.plan import Device, Plan
 from ctmar.implants.planner import plan_construct, sample_construct
 from ctmar.implants.random_metal import RandomPlan, build_random_metal, sample_random_metal
@@ -11,17 +9,13 @@ from ctmar.physics.materials import METALS
 
 __all__ = [
     "METALS",
-    "Canal",
     "Device",
     "Part",
-    "Pedicle",
     "Plan",
     "RandomPlan",
     "Shape",
     "build",
     "build_random_metal",
-    "find_canal",
-    "find_pedicles",
     "plan_construct",
     "sample_construct",
     "sample_random_metal",

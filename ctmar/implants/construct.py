@@ -9,7 +9,8 @@ from ctmar.implants.hardware import ScrewShaft, Tulip, spline_rod
 from ctmar.implants.kinds import solid
 from ctmar.implants.mesh import screw_mesh, shaft_diameter_mm
 from ctmar.implants.plan import Device, Plan
-from ctmar.implants.shapes import Cylinder, FloatArray, Part, Shape, unit, vector
+from ctmar.implants.shapes import Cylinder, Part, Shape
+from ctmar.vectors import FloatArray, unit, vector
 
 BODY_HU: dict[str, float] = {"PEEK": 181.0, "cement": 1800.0, "scar": 45.0, "graft": 320.0}
 """CT numbers at 70 keV of what is anatomy and no metal: PEEK from its attenuation (0.228 over 0.193 per cm);

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctmar.implants.plan import Device
-from ctmar.implants.shapes import FloatArray, unit
 from ctmar.implants.spinal import plain
+from ctmar.vectors import FloatArray, unit
 
 
 def hip(center_mm: ArrayLike, side: str, head_mm: float = 32.0) -> tuple[Device, ...]:

@@ -12,16 +12,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from ctmar.errors import CtmarError
-from ctmar.implants.shapes import (
-    FloatArray,
-    Tube,
-    Vector,
-    axial_coordinates,
-    frustum_distance,
-    positive,
-    unit,
-    vector,
-)
+from ctmar.implants.shapes import Tube, axial_coordinates, frustum_distance, positive
+from ctmar.vectors import FloatArray, Vector, unit, vector
 
 ROD_DIAMETERS_MM = (4.75, 5.5, 6.0, 6.35)
 THREAD_PITCH_MM, THREAD_DEPTH_MM = 2.5, 0.5

@@ -6,8 +6,9 @@ from typing import Any
 from ctmar.errors import CtmarError
 from ctmar.implants.mesh import Mesh
 from ctmar.implants.random_metal import Blob
-from ctmar.implants.shapes import Cylinder, Ellipsoid, Shape, Sphere, Tube, vector
+from ctmar.implants.shapes import Cylinder, Ellipsoid, Shape, Sphere, Tube
 from ctmar.implants.solids import UPRIGHT, Axes, Box, Difference, HalfSpace
+from ctmar.vectors import vector
 
 
 def _axes(rows: Any) -> Axes:

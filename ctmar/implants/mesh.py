@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmar.errors import CtmarError
-from ctmar.implants.shapes import FloatArray, Vector, unit
+from ctmar.vectors import FloatArray, Vector, unit
 
 PITCH_MM = 0.2
 """Grid of the distance."""

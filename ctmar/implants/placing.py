@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.implants.canal import Canal
-from ctmar.implants.pedicles import Pedicle
+from ctmar.anatomy.landmarks import Anchor, Canal, Pedicle, Vertebra
+from ctmar.anatomy.landmarks.anchors import COURSES, WALL_MM
 from ctmar.implants.plan import ScrewPlan
 from ctmar.implants.rules import (
     LENGTHS_MM,
@@ -20,8 +20,7 @@ from ctmar.implants.rules import (
     screw_diameter_mm,
     screw_length_mm,
 )
-from ctmar.implants.shapes import FloatArray, Vector, unit, vector
-from ctmar.implants.vertebra import Vertebra
+from ctmar.vectors import FloatArray, Vector, unit, vector
 
 NECK_MM = 6.0
 """Before and behind the isthmus, where a breach is measured: beyond, the bone is wider on every side."""
@@ -82,6 +81,21 @@ def _fitted(
         if canal is None or not canal.contains(surface_mm(screw)).any():
             return screw
     return None
+
+
+def anchor_screw(anchor: Anchor, material: str) -> ScrewPlan:
+    """The thickest standard screw that leaves a wall in the corridor, the thinnest where none does."""
+    sizes = COURSES[anchor.kind].diameters_mm
+    fitting = [size for size in sizes if size / 2 + WALL_MM <= anchor.radius_mm] or sizes[:1]
+    return ScrewPlan(
+        anchor.kind,
+        anchor.side,
+        anchor.entry_mm,
+        anchor.direction,
+        fitting[-1],
+        anchor.length_mm,
+        material,
+    )
 
 
 def breach_mm(screw: ScrewPlan, pedicle: Pedicle, bone: Vertebra) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from ctmar.errors import CtmarError, flat
-from ctmar.implants.shapes import FloatArray, Vector, vector
+from ctmar.vectors import FloatArray, Vector, vector
 
 SEAT_MM = 8.0
 """From the bone at the entry to the rod's axis: the tulip stands on the bone."""

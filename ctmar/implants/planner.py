@@ -5,16 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ctmar.anatomy.landmarks import Anchor, Canal, Pedicle, Vertebra
+from ctmar.anatomy.landmarks.vertebrae import SCREW_LEVELS
 from ctmar.errors import CtmarError
-from ctmar.implants.canal import Canal
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
-from ctmar.implants.pedicles import Pedicle
-from ctmar.implants.pelvis import Anchor, anchor_screw
-from ctmar.implants.placing import fit_screw, sample_screw, with_heads_in_line
+from ctmar.implants.placing import anchor_screw, fit_screw, sample_screw, with_heads_in_line
 from ctmar.implants.plan import Plan, RodPlan, ScrewPlan
 from ctmar.implants.rules import ALLOYS, reach_z_mm, screw_diameter_mm, screw_length_mm
-from ctmar.implants.shapes import vector
-from ctmar.implants.vertebra import LEVELS, Vertebra
+from ctmar.vectors import vector
 
 
 def sample_construct(
@@ -95,7 +93,7 @@ def _sample_levels(
     if not 1 <= levels[0] <= levels[1]:
         raise CtmarError(f"levels must be (fewest, most) with 1 ≤ fewest ≤ most, got {levels!r}")
     room = [pedicle for pedicle in pedicles if _has_room(pedicle)]
-    order = [name for name in LEVELS.values() if any(pedicle.level == name for pedicle in room)]
+    order = [name for name in SCREW_LEVELS.values() if any(pedicle.level == name for pedicle in room)]
     anchors = [name for name in order if any(p.level == name and _crosses(p, z_mm) for p in room)]
     if not anchors:
         raise CtmarError(
@@ -112,7 +110,7 @@ def _sample_levels(
 
 def _run_around(order: Sequence[str], anchor: str) -> list[str]:
     """The levels of ``order`` that are joined to ``anchor`` without a gap."""
-    names = list(LEVELS.values())
+    names = list(SCREW_LEVELS.values())
     run = [anchor]
     while (above := names.index(run[-1]) + 1) < len(names) and names[above] in order:
         run.append(names[above])

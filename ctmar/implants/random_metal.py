@@ -9,17 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmar.errors import CtmarError
-from ctmar.implants.shapes import (
-    METALS,
-    Cylinder,
-    Ellipsoid,
-    FloatArray,
-    Part,
-    Shape,
-    Vector,
-    positive,
-    vector,
-)
+from ctmar.implants.shapes import METALS, Cylinder, Ellipsoid, Part, Shape, positive
+from ctmar.vectors import FloatArray, Vector, vector
 
 KINDS = ("ellipsoid", "bar", "blob")
 

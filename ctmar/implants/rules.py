@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ctmar.implants.pedicles import Pedicle
+from ctmar.anatomy.landmarks import Pedicle
 
 TITANIUM, COBALT_CHROME, STEEL = "Ti-6Al-4V", "CoCrMo", "316L"
 ALLOYS: dict[str, tuple[str, str]] = {

@@ -11,16 +11,14 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ctmar.errors import CtmarError
 from ctmar.physics.materials import METALS
+from ctmar.vectors import FloatArray, Vector, unit
 
 PART_METALS = (*METALS, "titanium", "tantalum", "gold", "amalgam")
 """What pieces are made of: the alloys of spinal hardware, pure titanium, markers, fillings."""
-
-FloatArray = NDArray[np.float64]
-Vector = tuple[float, float, float]
 
 
 class Shape(Protocol):
@@ -56,23 +54,6 @@ class Part:
             raise CtmarError(f"material must be one of {', '.join(PART_METALS)}, got {self.material!r}")
         if not 0 < self.fill <= 1:
             raise CtmarError(f"fill must lie in (0, 1], got {self.fill!r}")
-
-
-def vector(values: ArrayLike) -> Vector:
-    """Three finite numbers (x, y, z) as plain floats."""
-    array = np.asarray(values, dtype=float)
-    if array.shape != (3,) or not np.isfinite(array).all():
-        raise CtmarError(f"a point must be three finite numbers (x, y, z), got {values!r}")
-    return float(array[0]), float(array[1]), float(array[2])
-
-
-def unit(values: ArrayLike) -> FloatArray:
-    """The vector ``(3,)`` scaled to length 1."""
-    array = np.asarray(values, dtype=float)
-    length = float(np.linalg.norm(array))
-    if not (math.isfinite(length) and length > 0):
-        raise CtmarError(f"a direction must be finite and not zero, got {values!r}")
-    return array / length
 
 
 def positive(name: str, value: float) -> None:

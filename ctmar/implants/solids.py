@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctmar.errors import CtmarError
-from ctmar.implants.shapes import FloatArray, Shape, Vector, positive, unit
+from ctmar.implants.shapes import Shape, positive
+from ctmar.vectors import FloatArray, Vector, unit
 
 Axes = tuple[Vector, Vector, Vector]
 UPRIGHT: Axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ctmar.anatomy.landmarks import Vertebra
+from ctmar.anatomy.landmarks.vertebral_bodies import Place
 from ctmar.errors import CtmarError
-from ctmar.implants.body_shape import Place
 from ctmar.implants.plan import Device
-from ctmar.implants.shapes import FloatArray, unit
-from ctmar.implants.vertebra import Vertebra
+from ctmar.vectors import FloatArray, unit
 
 PEEK, CEMENT, SCAR, GRAFT, POROUS = "PEEK", "cement", "scar", "graft", "porous titanium"
 CAGES: dict[str, tuple[float, float]] = {

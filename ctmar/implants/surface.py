@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.implants.shapes import FloatArray, Part, Shape
+from ctmar.implants.shapes import Part, Shape
+from ctmar.vectors import FloatArray
 
 STEP_MM = 0.4
 """Grid on which a surface is found: a thread of 2.5 mm pitch shows."""

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.landmarks import Anchor, Canal, Pedicle, Vertebra
+from ctmar.anatomy.landmarks.anchors import ANCHORS
+from ctmar.anatomy.landmarks.vertebrae import SCREW_LEVELS
+from ctmar.anatomy.landmarks.vertebral_bodies import discs, vertebral_body
 from ctmar.errors import CtmarError
-from ctmar.implants.body_shape import discs, vertebral_body
-from ctmar.implants.canal import Canal
 from ctmar.implants.incidental import sample_incidental
-from ctmar.implants.pedicles import Pedicle
-from ctmar.implants.pelvis import ANCHORS, Anchor, anchor_screw
-from ctmar.implants.placing import misplaced
+from ctmar.implants.placing import anchor_screw, misplaced
 from ctmar.implants.plan import Device, Plan, ScrewPlan
 from ctmar.implants.planner import plan_rods, sample_construct
 from ctmar.implants.spinal import (
@@ -34,7 +34,6 @@ from ctmar.implants.spinal import (
     laminar_wire,
     laminectomy,
 )
-from ctmar.implants.vertebra import LEVELS, Vertebra
 
 GRADES = {"B": 0.62, "C": 0.24, "D": 0.09, "E": 0.05}
 """How often a misplaced screw has each Gertzbein-Robbins grade."""
@@ -211,7 +210,7 @@ def _between_processes(
     plan: Plan, bones: Mapping[str, Vertebra], habits: Habits, rng: np.random.Generator
 ) -> tuple[Device, ...]:
     """A spacer between the uppermost screws' level and the one above."""
-    order = list(LEVELS.values())
+    order = list(SCREW_LEVELS.values())
     levels = [screw.level for screw in plan.screws if screw.level in order]
     if rng.random() >= habits.interspinous or not levels:
         return ()

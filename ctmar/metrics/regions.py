@@ -8,8 +8,8 @@ from torch.nn.functional import max_pool2d
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import TISSUES as LABELS
 from ctmar.anatomy.labels import VERTEBRAE
+from ctmar.anatomy.landmarks import find_canal
 from ctmar.errors import CtmarError
-from ctmar.implants.canal import find_canal
 from ctmar.metrics.masks import METAL_MARGIN_MM, metal_distance_mm
 
 SHELLS_MM: dict[str, tuple[float, float]] = {
@@ -55,7 +55,7 @@ def tissue_masks(
     """Tissues outside the widened metal, from labels and the reference, never from a corrected image.
 
     The canal is the cavity in the vertebral ring and the cord with its margin
-    (:func:`~ctmar.implants.canal.find_canal`, in the slice); the vertebral body is what of a vertebra
+    (:func:`~ctmar.anatomy.landmarks.find_canal`, in the slice); the vertebral body is what of a vertebra
     lies before the canal. Muscle and lung are as labelled; fat is what the reference shows between
     :data:`FAT_HU` with all its neighbours.
 

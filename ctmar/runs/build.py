@@ -17,6 +17,7 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
+from ctmar.runs.moved_targets import renamed
 from ctmar.runs.typed import check_types
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
@@ -131,7 +132,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def require_recipe(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuses a data set of another recipe, and names what differs."""
-    differ = list(_differing(manifest["config"], wanted))
+    had = renamed(manifest["config"])
+    differ = [key for key in sorted({*wanted, *had}) if had.get(key) != wanted.get(key)]
     if differ:
         raise CtmarError(
             f"a data set's folder must be empty or of the same recipe, {folder} was made by another:"

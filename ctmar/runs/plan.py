@@ -9,15 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import TISSUES
+from ctmar.anatomy.landmarks import Anchor, find_anchors, find_canal, find_pedicles, find_vertebrae
+from ctmar.anatomy.landmarks.anchors import ANCHORS
 from ctmar.anatomy.volume import to_scanner_mm, write_labels
 from ctmar.errors import CtmarError
-from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct, sample_construct
+from ctmar.implants import Plan, build, plan_construct, sample_construct
 from ctmar.implants.construct import with_meshes
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
-from ctmar.implants.pelvis import ANCHORS, Anchor, find_anchors
 from ctmar.implants.shapes import Part
 from ctmar.implants.surface import triangles, voxel_labels, write_stl
-from ctmar.implants.vertebra import find_vertebrae
 from ctmar.report.construct import Look, draw_construct
 from ctmar.runs.folder import output_dir
 

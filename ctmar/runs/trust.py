@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
 from ctmar.models import pretrained
+from ctmar.runs.moved_targets import renamed
 
-STATIONS = ("anatomy", "geometry", "models", "physics", "scenes")
+STATIONS = ("anatomy", "geometry", "models", "phantoms", "physics", "scenes")
 """Parts of ctmar whose classes a checkpoint may name: none writes or runs what it is told."""
 NEVER_MADE = ("callbacks", "logger", "trainer")
 """What is never made as a checkpoint has it; :mod:`ctmar.runs.resume` says what a resumed run takes over."""
@@ -48,7 +49,7 @@ def config_of(checkpoint: dict[str, Any]) -> DictConfig:
     Raises:
         CtmarError: It names another class or a function.
     """
-    config = {key: _offline(value) for key, value in checkpoint[CONFIG_KEY].items()}
+    config = {key: _offline(value) for key, value in renamed(checkpoint[CONFIG_KEY]).items()}
     for key, value in config.items():
         for target in () if key in NEVER_MADE else _targets(value):
             _require_ours(target)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.implants.shapes import FloatArray, Part
+from ctmar.implants.shapes import Part
+from ctmar.vectors import FloatArray
 
 PIXEL_MM = 1.0
 PLANES = 3

@@ -8,20 +8,26 @@ from typing import Any, Protocol
 import numpy as np
 
 from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.landmarks import (
+    Anchor,
+    Canal,
+    Pedicle,
+    Vertebra,
+    find_anchors,
+    find_canal,
+    find_pedicles,
+    find_vertebrae,
+)
 from ctmar.anatomy.masks import body_mask
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
-from ctmar.implants.canal import Canal, find_canal
 from ctmar.implants.construct import build, changes, with_meshes
 from ctmar.implants.mesh import shaft_diameter_mm
-from ctmar.implants.pedicles import Pedicle, find_pedicles
-from ctmar.implants.pelvis import Anchor, find_anchors
 from ctmar.implants.planner import sample_construct
 from ctmar.implants.random_metal import build_random_metal, sample_random_metal
 from ctmar.implants.rules import reach_z_mm
 from ctmar.implants.shapes import Part
 from ctmar.implants.surgery import Habits, sample_surgery
-from ctmar.implants.vertebra import Vertebra, find_vertebrae
 from ctmar.physics.materials import METALS
 from ctmar.scenes.areas import metal_areas_mm2
 from ctmar.scenes.scene import Pose, Scene, metal_in_slice

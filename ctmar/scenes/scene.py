@@ -13,8 +13,9 @@ from ctmar.anatomy.body import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants.construct import Change
-from ctmar.implants.shapes import FloatArray, Part, Shape
+from ctmar.implants.shapes import Part, Shape
 from ctmar.units import AIR_HU
+from ctmar.vectors import FloatArray
 
 SUB_PLANES = 5
 """Planes over the thickness of a slice in which metal is sampled, at least ..."""

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctmar.anatomy.sources import ProceduralSpine
 from ctmar.data.encoding import digest, encode
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Scanner
 from ctmar.scenes.generators import MixedGenerator
 

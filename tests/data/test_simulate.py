@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from ctmar.anatomy.sources import ProceduralSpine
 from ctmar.completion import linear_interpolation
 from ctmar.data.dataset import CaseDataset, EpochShuffle
 from ctmar.data.encoding import digest, encode
@@ -15,6 +14,7 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Scanner
 from ctmar.physics.own_geometry import HelicalScan
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ctmar.anatomy import Anatomy, build_body, read_anatomy
+from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import AORTA, FEMUR_LEFT, HIP_LEFT, TISSUES
-from ctmar.implants import find_canal, find_pedicles
-from ctmar.implants.incidental import KINDS, femoral_head, sample_incidental
+from ctmar.anatomy.landmarks import find_anchors, find_canal, find_pedicles, find_vertebrae
+from ctmar.anatomy.landmarks.femoral_head import femoral_head
+from ctmar.implants.incidental import KINDS, sample_incidental
 from ctmar.implants.kinds import solid
-from ctmar.implants.pelvis import find_anchors
 from ctmar.implants.surgery import Habits, sample_surgery
-from ctmar.implants.vertebra import find_vertebrae
+from ctmar.phantoms import build_body
 
 
 @pytest.fixture(scope="module")

@@ -6,20 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ctmar.anatomy.landmarks import Canal, find_canal, find_pedicles, find_vertebrae
 from ctmar.errors import CtmarError
-from ctmar.implants import (
-    METALS,
-    Canal,
-    Plan,
-    build,
-    find_canal,
-    find_pedicles,
-    plan_construct,
-    sample_construct,
-)
+from ctmar.implants import METALS, Plan, build, plan_construct, sample_construct
 from ctmar.implants.placing import breach_mm, grade, misplaced
 from ctmar.implants.rules import screw_diameter_mm, screw_length_mm
-from ctmar.implants.vertebra import find_vertebrae
 
 
 @pytest.fixture(scope="module")

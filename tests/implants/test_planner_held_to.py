@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ctmar.anatomy import Anatomy, build_spine, pedicle_truth, read_anatomy
+from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import LEVEL_TO_ID
-from ctmar.implants import build, find_canal, find_pedicles, plan_construct, sample_construct
-from ctmar.implants.vertebra import find_vertebrae
+from ctmar.anatomy.landmarks import find_canal, find_pedicles, find_vertebrae
+from ctmar.implants import build, plan_construct, sample_construct
+from ctmar.phantoms import build_spine, pedicle_truth
 
 LEVELS = {
     "thorax": ("T9", "T10", "T11", "T12", "L1"),

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ctmar.anatomy.landmarks import find_canal, find_pedicles, find_vertebrae
+from ctmar.anatomy.landmarks.vertebral_bodies import discs, vertebral_body
 from ctmar.errors import CtmarError
-from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct
-from ctmar.implants.body_shape import discs, vertebral_body
+from ctmar.implants import Plan, build, plan_construct
 from ctmar.implants.construct import BODY_HU, changes
 from ctmar.implants.elsewhere import clip, filling, gold_marker, hip, lead, stent
 from ctmar.implants.kinds import KINDS, solid
@@ -26,7 +27,6 @@ from ctmar.implants.spinal import (
     laminectomy,
 )
 from ctmar.implants.surgery import Habits, _styled, sample_surgery
-from ctmar.implants.vertebra import find_vertebrae
 from ctmar.physics.materials import METALS
 
 EVERYTHING = dict.fromkeys(

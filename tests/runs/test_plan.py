@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctmar.anatomy import build_spine
 from ctmar.anatomy.labels import LEVEL_TO_ID
 from ctmar.errors import CtmarError
 from ctmar.implants import Plan
+from ctmar.phantoms import build_spine
 from ctmar.runs.cli import main
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from ctmar.anatomy import Anatomy
-from ctmar.anatomy.procedural import build_body
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid
 from ctmar.implants import Plan, RandomPlan, build, build_random_metal
@@ -15,6 +14,7 @@ from ctmar.implants.construct import changes
 from ctmar.implants.hardware import ScrewShaft
 from ctmar.implants.mesh import Mesh
 from ctmar.implants.surface import triangles, write_stl
+from ctmar.phantoms.procedural import build_body
 from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
 from ctmar.scenes.areas import metal_areas_mm2
 from ctmar.scenes.generators import _landmarks, metal_area_mm2

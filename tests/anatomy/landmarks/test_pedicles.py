@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toy_spine import HEIGHT_MM, ISTHMUS_Y, MEDIAL_DEG, OFFSET_MM, WIDTH_MM, make_spine
 
 from ctmar.anatomy import Anatomy
-from ctmar.implants import find_canal, find_pedicles
+from ctmar.anatomy.landmarks import find_canal, find_pedicles
+from tests.toy_spine import HEIGHT_MM, ISTHMUS_Y, MEDIAL_DEG, OFFSET_MM, WIDTH_MM, make_spine
 
 
 def medial_deg(pedicle):

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import CORD, VERTEBRAE
-from ctmar.implants.shapes import FloatArray
+from ctmar.vectors import FloatArray
 
 CORD_MARGIN_MM = 2.5
 """Canal around the cord where no ring of bone closes it: half the difference between

@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import HIP_LEFT, HIP_RIGHT, SACRUM
-from ctmar.implants import Plan, build, find_canal, find_pedicles, plan_construct
-from ctmar.implants.pelvis import ANCHORS, COURSES, Anchor, anchor_screw, find_anchors
-from ctmar.implants.vertebra import find_vertebrae
+from ctmar.anatomy.landmarks import Anchor, find_anchors, find_canal, find_pedicles, find_vertebrae
+from ctmar.anatomy.landmarks.anchors import ANCHORS, COURSES
+from ctmar.implants import Plan, build, plan_construct
+from ctmar.implants.placing import anchor_screw
 
 SPACING = (2.0, 2.0, 2.0)
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy import labels as ids
-from ctmar.anatomy.implicit import FAR, Array, Box, Canvas, Frame, Grid, coverage, ellipse, smooth_max
-from ctmar.anatomy.morphometry import LEVELS, VertebraSize
-from ctmar.anatomy.vertebra import VertebraField, body_outline, posterior_wall, vertebra_field
+from ctmar.phantoms.implicit import FAR, Array, Box, Canvas, Frame, Grid, coverage, ellipse, smooth_max
+from ctmar.phantoms.morphometry import BUILT_LEVELS, VertebraSize
+from ctmar.phantoms.vertebra import VertebraField, body_outline, posterior_wall, vertebra_field
 
 # HU at about 70 keV without iodine; trabecular bone is sampled (Schreiber et al. 2011: 150 to 250 in
 # healthy adults). Cortical bone of a millimetre reads lower once averaged over a voxel.
@@ -193,4 +193,4 @@ def paint_bone(
 def level_range(levels: tuple[str, ...]) -> slice:
     """Where a run of levels stands in T1–L5; an S1 at its end counts for the pelvis."""
     levels = levels[:-1] if levels[-1:] == ("S1",) else levels
-    return slice(LEVELS.index(levels[0]), LEVELS.index(levels[-1]) + 1)
+    return slice(BUILT_LEVELS.index(levels[0]), BUILT_LEVELS.index(levels[-1]) + 1)

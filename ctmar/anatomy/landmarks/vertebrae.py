@@ -8,10 +8,10 @@ from scipy import ndimage
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import ID_TO_LEVEL, LEVEL_TO_ID
-from ctmar.implants.canal import Canal
-from ctmar.implants.shapes import FloatArray, unit
+from ctmar.anatomy.landmarks.canal import Canal
+from ctmar.vectors import FloatArray, unit
 
-LEVELS: dict[int, str] = {
+SCREW_LEVELS: dict[int, str] = {
     number: ID_TO_LEVEL[number] for number in range(LEVEL_TO_ID["L5"], LEVEL_TO_ID["C7"] + 1)
 }
 """Vertebrae that take pedicle screws, by TotalSegmentator v2 id, from L5 (27) up to C7 (44)."""
@@ -74,9 +74,11 @@ def find_vertebrae(anatomy: Anatomy, canal: Canal) -> tuple[Vertebra, ...]:
     Processes behind the canal may be cut, and the volume may end within the vertebra: whether a
     pedicle is there is the pedicle's own question.
     """
-    boxes = ndimage.find_objects(anatomy.labels, max(LEVELS))
+    boxes = ndimage.find_objects(anatomy.labels, max(SCREW_LEVELS))
     found = [
-        _cut(anatomy, canal, label, boxes[label - 1]) for label in LEVELS if boxes[label - 1] is not None
+        _cut(anatomy, canal, label, boxes[label - 1])
+        for label in SCREW_LEVELS
+        if boxes[label - 1] is not None
     ]
     return tuple(vertebra for vertebra in found if vertebra is not None)
 
@@ -97,7 +99,7 @@ def _cut(anatomy: Anatomy, canal: Canal, label: int, box: tuple[slice, ...]) -> 
         return None
     origin, axes = _frame(centers, front)
     return Vertebra(
-        LEVELS[label], origin, axes, _distance(bone, anatomy.spacing_mm), corner, anatomy.spacing_mm
+        SCREW_LEVELS[label], origin, axes, _distance(bone, anatomy.spacing_mm), corner, anatomy.spacing_mm
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ctmar.anatomy import labels as ids
-from ctmar.anatomy.implicit import (
+from ctmar.phantoms.implicit import (
     Array,
     Box,
     Canvas,
@@ -16,7 +16,7 @@ from ctmar.anatomy.implicit import (
     ellipse,
     smooth_max,
 )
-from ctmar.anatomy.spine import SpinePath
+from ctmar.phantoms.spine import SpinePath
 
 # HU of a plain CT, as primers of radiology give them.
 SKIN_HU, FAT_HU, MUSCLE_HU = 15.0, -103.0, 54.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctmar.implants.shapes import FloatArray, unit
-from ctmar.implants.vertebra import LEVELS, Vertebra
+from ctmar.anatomy.landmarks.vertebrae import SCREW_LEVELS, Vertebra
+from ctmar.vectors import FloatArray, unit
 
 RANGE_MM = 30.0
 """Farther to the front or back of its middle no vertebral body reaches."""
@@ -66,7 +66,7 @@ def _bone_along(
 
 def discs(vertebrae: Sequence[Vertebra]) -> tuple[Place, ...]:
     """The discs between neighbouring vertebrae of the label map, from below."""
-    order = list(LEVELS.values())
+    order = list(SCREW_LEVELS.values())
     bodies = {b.name: b for b in map(vertebral_body, vertebrae) if b is not None}
     found = []
     for lower, upper in zip(order, order[1:], strict=False):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ctmar.anatomy.labels import LUMBAR, THORACIC
 
-LEVELS = (*THORACIC, *LUMBAR)
+BUILT_LEVELS = (*THORACIC, *LUMBAR)
 """Levels that the procedural spine can build, from the head down."""
 
 
@@ -69,7 +69,9 @@ _MEAN: dict[str, tuple[float, ...]] = {
 
 # Tilt of each body about the left-right axis, degrees; positive leans back going up. Its steps make
 # a lordosis of about 30 and a kyphosis of about 32 degrees, both modest for an adult lying down.
-_TILT = dict(zip(LEVELS, (-22, -20, -17, -14, -10, -6, -2, 1, 5, 8, 10, 10, 8, 4, -2, -9, -16), strict=True))
+_TILT = dict(
+    zip(BUILT_LEVELS, (-22, -20, -17, -14, -10, -6, -2, 1, 5, 8, 10, 10, 8, 4, -2, -9, -16), strict=True)
+)
 
 
 def sample_sizes(rng: np.random.Generator) -> tuple[VertebraSize, ...]:
@@ -77,7 +79,7 @@ def sample_sizes(rng: np.random.Generator) -> tuple[VertebraSize, ...]:
     scale = rng.uniform(0.94, 1.06)
     pedicle = rng.uniform(-1.3, 1.3)
     sizes = []
-    for level in LEVELS:
+    for level in BUILT_LEVELS:
         own = rng.uniform(0.97, 1.03, 13) * scale
         values = [mean * factor for mean, factor in zip(_MEAN[level], own, strict=True)]
         values[4] = max(_MEAN[level][4] + pedicle + rng.uniform(-0.7, 0.7), 3.6)
@@ -93,7 +95,7 @@ def sample_angles(rng: np.random.Generator) -> tuple[tuple[float, float, float],
     side, turn = rng.uniform(-2.5, 2.5, 2)
     phase = rng.uniform(0, 2 * np.pi)
     angles = []
-    for i, level in enumerate(LEVELS):
+    for i, level in enumerate(BUILT_LEVELS):
         wave = np.sin(phase + i * 0.6)
         tilt = _TILT[level] * curve + rng.uniform(-1.0, 1.0)
         angles.append((round(float(tilt), 3), round(float(side * wave), 3), round(float(turn * wave), 3)))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.anatomy.implicit import Canvas, Frame, Grid
-from ctmar.anatomy.morphometry import LEVELS, VertebraSize, sample_angles, sample_sizes
-from ctmar.anatomy.organs import lung_distance, paint_lungs, paint_organs, paint_vessels
-from ctmar.anatomy.pelvis import DEPTH_MM, paint_pelvis, place_pelvis
-from ctmar.anatomy.ribs import paint_ribs
-from ctmar.anatomy.spine import (
+from ctmar.errors import CtmarError
+from ctmar.phantoms.implicit import Canvas, Frame, Grid
+from ctmar.phantoms.morphometry import BUILT_LEVELS, VertebraSize, sample_angles, sample_sizes
+from ctmar.phantoms.organs import lung_distance, paint_lungs, paint_organs, paint_vessels
+from ctmar.phantoms.pelvis import DEPTH_MM, paint_pelvis, place_pelvis
+from ctmar.phantoms.ribs import paint_ribs
+from ctmar.phantoms.spine import (
     SpinePath,
     canal_distance,
     chain,
@@ -23,7 +24,7 @@ from ctmar.anatomy.spine import (
     paint_discs,
     paint_vertebrae,
 )
-from ctmar.anatomy.torso import (
+from ctmar.phantoms.torso import (
     Noise,
     Trunk,
     outline,
@@ -32,8 +33,7 @@ from ctmar.anatomy.torso import (
     sample_trunk,
     unit_noise,
 )
-from ctmar.anatomy.vertebra import Pedicle, pedicle
-from ctmar.errors import CtmarError
+from ctmar.phantoms.vertebra import TruePedicle, pedicle
 
 DEFAULT_LEVELS = ("T11", "T12", "L1", "L2", "L3", "L4")
 DEFAULT_SPACING_MM = (1.0, 1.0, 2.0)
@@ -135,7 +135,7 @@ def build_spine(
     if levels[-1] == "S1":
         paint_pelvis(canvas, place_pelvis(frames[-1], body.sizes[-1]), body.trabecular_hu, still)
     paint_discs(canvas, frames, body.sizes)
-    conus = float(frames[LEVELS.index("L1")].center[2]) - 10
+    conus = float(frames[BUILT_LEVELS.index("L1")].center[2]) - 10
     paint_canal(canvas, canal, box, path, conus, still)
     paint_vertebrae(canvas, frames, body.sizes, canal, body.trabecular_hu, still)
     return Anatomy(f"procedural-spine-{seed}", canvas.hu, canvas.labels, _spacing(spacing_mm))
@@ -145,7 +145,7 @@ def pedicle_truth(
     seed: int,
     levels: tuple[str, ...] = DEFAULT_LEVELS,
     spacing_mm: tuple[float, float, float] = DEFAULT_SPACING_MM,
-) -> dict[tuple[str, str], Pedicle]:
+) -> dict[tuple[str, str], TruePedicle]:
     """True pedicle axes by (level, ``left`` or ``right``), in the frame of :func:`build_body`'s volume."""
     body = sample_body(seed)
     _, frames = _place(body, tuple(levels), _spacing(spacing_mm))
@@ -185,8 +185,8 @@ def _place(
 
 def _check_levels(levels: tuple[str, ...]) -> None:
     above = levels[:-1] if levels[-2:] == ("L5", "S1") else levels
-    known = [level in LEVELS for level in above]
-    if not above or not all(known) or tuple(LEVELS[level_range(above)]) != above:
+    known = [level in BUILT_LEVELS for level in above]
+    if not above or not all(known) or tuple(BUILT_LEVELS[level_range(above)]) != above:
         got = ", ".join(map(str, levels)) or "none"
         raise CtmarError(f"levels must be a run within T1 to S1 from the head down, got {got}")
 

@@ -19,8 +19,7 @@ from scipy import ndimage
 
 from ctmar.anatomy.body import Anatomy
 from ctmar.anatomy.labels import HIP_LEFT, HIP_RIGHT, LEVEL_TO_ID, SACRUM
-from ctmar.implants.plan import ScrewPlan
-from ctmar.implants.shapes import FloatArray, Vector, vector
+from ctmar.vectors import FloatArray, Vector, vector
 
 STEP_MM = 1.0
 JOINT_MM = 4.0
@@ -92,21 +91,6 @@ def find_anchors(anatomy: Anatomy, kinds: Sequence[str] = ANCHORS) -> tuple[Anch
             anchor = _anchor(anatomy, sacrum, anatomy.labels == hip, kind, side)
             found += [anchor] if anchor is not None else []
     return tuple(found)
-
-
-def anchor_screw(anchor: Anchor, material: str) -> ScrewPlan:
-    """The thickest standard screw that leaves a wall in the corridor, the thinnest where none does."""
-    sizes = COURSES[anchor.kind].diameters_mm
-    fitting = [size for size in sizes if size / 2 + WALL_MM <= anchor.radius_mm] or sizes[:1]
-    return ScrewPlan(
-        anchor.kind,
-        anchor.side,
-        anchor.entry_mm,
-        anchor.direction,
-        fitting[-1],
-        anchor.length_mm,
-        material,
-    )
 
 
 def _anchor(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy import labels as ids
-from ctmar.anatomy.implicit import (
+from ctmar.phantoms.implicit import (
     FAR,
     Array,
     Box,
@@ -23,9 +23,9 @@ from ctmar.anatomy.implicit import (
     smooth_max,
     smooth_min,
 )
-from ctmar.anatomy.morphometry import VertebraSize
-from ctmar.anatomy.spine import paint_bone, rotation
-from ctmar.anatomy.vertebra import VertebraField
+from ctmar.phantoms.morphometry import VertebraSize
+from ctmar.phantoms.spine import paint_bone, rotation
+from ctmar.phantoms.vertebra import VertebraField
 
 DEPTH_MM = 78.0
 """How far below L5's lower endplate a volume with the pelvis goes: past the tips of screws in the ilium."""

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from ctmar.anatomy import labels as ids
 from ctmar.anatomy.masks import body_mask
-from ctmar.anatomy.procedural import build_body, build_spine, pedicle_truth, sample_body
 from ctmar.errors import CtmarError
+from ctmar.phantoms.procedural import build_body, build_spine, pedicle_truth, sample_body
 
 LEVELS = ("L1", "L2", "L3")
 COARSE = (2.0, 2.0, 3.0)
@@ -184,7 +184,8 @@ def test_bad_arguments_are_named(arguments, message):
 
 @pytest.mark.slow
 def test_s1_brings_a_pelvis_that_takes_screws():
-    from ctmar.implants.pelvis import anchor_screw, find_anchors
+    from ctmar.anatomy.landmarks import find_anchors
+    from ctmar.implants.placing import anchor_screw
 
     found = []
     for seed in (0, 3):

@@ -6,9 +6,9 @@ They attenuate and scatter like a trunk's content; they are no atlas.
 import numpy as np
 
 from ctmar.anatomy import labels as ids
-from ctmar.anatomy.implicit import Array, Canvas, ellipse, ellipsoid, smooth_max
-from ctmar.anatomy.spine import SpinePath
-from ctmar.anatomy.torso import FAT_HU, Noise, Room, Trunk, span
+from ctmar.phantoms.implicit import Array, Canvas, ellipse, ellipsoid, smooth_max
+from ctmar.phantoms.spine import SpinePath
+from ctmar.phantoms.torso import FAT_HU, Noise, Room, Trunk, span
 
 # HU of a plain CT (as primers of radiology give them), and what iodine adds in the venous phase.
 LUNG_HU, GAS_HU = -860.0, -980.0

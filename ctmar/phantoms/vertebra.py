@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.anatomy.implicit import FAR, Array, Box, Frame, Grid, Point, capsule, smooth_max, smooth_min
-from ctmar.anatomy.morphometry import VertebraSize
+from ctmar.phantoms.implicit import FAR, Array, Box, Frame, Grid, Point, capsule, smooth_max, smooth_min
+from ctmar.phantoms.morphometry import VertebraSize
 
 FILLET_MM = 3.0
 CONCAVITY_MM = 1.3
@@ -22,8 +22,8 @@ ISTHMUS_BACK_MM = 4.0
 """The pedicle's narrowest place, behind the body's posterior wall."""
 
 
-class Pedicle(NamedTuple):
-    """True axis of a pedicle in the volume's own frame (x, y, z)."""
+class TruePedicle(NamedTuple):
+    """True axis of a pedicle as it was built, in the volume's own frame (x, y, z)."""
 
     isthmus_mm: tuple[float, float, float]
     """Centre of its narrowest cross-section."""
@@ -68,11 +68,11 @@ def pedicle_axis(size: VertebraSize, side: int) -> tuple[NDArray[np.float64], ND
     return isthmus, forward - np.array([0.0, 0.0, math.sin(caudal)])
 
 
-def pedicle(size: VertebraSize, frame: Frame, side: int) -> Pedicle:
+def pedicle(size: VertebraSize, frame: Frame, side: int) -> TruePedicle:
     """The pedicle's true axis in the volume's own frame."""
     isthmus, direction = pedicle_axis(size, side)
     place, course = frame.point(*isthmus), frame.axes @ direction
-    return Pedicle(
+    return TruePedicle(
         (float(place[0]), float(place[1]), float(place[2])),
         (float(course[0]), float(course[1]), float(course[2])),
         size.pedicle_width,

@@ -2,7 +2,7 @@
 
 The way is the usual one for label maps: walk slices from the body backwards, follow each side's
 component; the *isthmus* is the smallest area. The slices are cut in each vertebra's own frame
-(``ctmar.implants.vertebra``), interpolated between the scan's slices, so that a tilted vertebra and
+(``ctmar.anatomy.landmarks.vertebrae``), interpolated between the scan's slices, so that a tilted vertebra and
 slices of 3 mm serve. They stand across the level's published axis first, and once the direction is
 known across that: coronal slices run along the pedicle and the transverse process of L5.
 
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.implants.canal import find_canal
-from ctmar.implants.shapes import FloatArray, Vector, unit, vector
-from ctmar.implants.vertebra import Vertebra, find_vertebrae
+from ctmar.anatomy.landmarks.canal import find_canal
+from ctmar.anatomy.landmarks.vertebrae import Vertebra, find_vertebrae
+from ctmar.vectors import FloatArray, Vector, unit, vector
 
 STEP_MM = 0.75
 """Grid of the slices, and their distance."""

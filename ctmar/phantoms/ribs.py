@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy import labels as ids
-from ctmar.anatomy.implicit import FAR, Array, Canvas, Frame, capsule, coverage
-from ctmar.anatomy.morphometry import LEVELS, VertebraSize
-from ctmar.anatomy.torso import SQUARENESS, Room
-from ctmar.anatomy.vertebra import posterior_wall
+from ctmar.phantoms.implicit import FAR, Array, Canvas, Frame, capsule, coverage
+from ctmar.phantoms.morphometry import BUILT_LEVELS, VertebraSize
+from ctmar.phantoms.torso import SQUARENESS, Room
+from ctmar.phantoms.vertebra import posterior_wall
 
 RIB_SHELL_MM, RIB_CORTEX_HU, RIB_MARROW_HU = 1.2, 900.0, 130.0
 
@@ -21,7 +21,7 @@ def paint_ribs(canvas: Canvas, room: Room, frames: list[Frame], sizes: tuple[Ver
             continue
         for side, first in ((1, ids.RIBS_LEFT[0]), (-1, ids.RIBS_RIGHT[0])):
             course = _rib_course(canvas, room, frame, size, side)
-            _tube(canvas, distance, number, course, first + LEVELS.index(size.level))
+            _tube(canvas, distance, number, course, first + BUILT_LEVELS.index(size.level))
     distance[np.isin(canvas.labels, ids.VERTEBRAE)] = FAR
     near = np.nonzero(distance < 3)
     d = distance[near]
@@ -37,7 +37,7 @@ def _rib_course(
     canvas: Canvas, room: Room, frame: Frame, size: VertebraSize, side: int
 ) -> list[NDArray[np.float64]]:
     """Head beside the body, past the transverse process, then along the wall, down and forward."""
-    level = LEVELS.index(size.level) + 1
+    level = BUILT_LEVELS.index(size.level) + 1
     wall, tip = posterior_wall(size), size.transverse_span / 2
     course = [
         frame.point(side * (size.body_width / 2 + 1), wall - 3, size.body_height / 2 - 4),

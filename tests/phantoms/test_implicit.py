@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ctmar.anatomy.implicit import Canvas, Frame, Grid, capsule, coverage, ellipsoid, smooth_min
+from ctmar.phantoms.implicit import Canvas, Frame, Grid, capsule, coverage, ellipsoid, smooth_min
 
 
 def points(*rows):
