@@ -21,8 +21,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from independent_physics import WATER, Disk, chord, direct_sum, independent_image, mu, photons_120
 from numpy.typing import NDArray
+from validation.independent_physics import WATER, Disk, chord, direct_sum, independent_image, mu, photons_120
 
 from ctmar.errors import CtmarError
 from ctmar.files import write_text

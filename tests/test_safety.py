@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([ROOT / "train.py", *(ROOT / "ctmar").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+FILES = sorted([ROOT / "train.py", *(ROOT / "ctmar").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
 NEVER = {
     *(f"{module}.{call}" for module in ("pickle", "joblib", "marshal", "dill") for call in ("load", "loads")),
     *(

@@ -154,7 +154,7 @@ def off_line(point, isthmus, direction):
 
 
 def test_axes_and_entries_of_procedural_spines_are_found():
-    """A sample; docs/implants.md has the figures of 200 bodies, scripts/measure_planner.py makes them."""
+    """A sample; docs/implants.md has the figures of 200 bodies (scripts/validation/measure_planner.py)."""
     levels, angles, entries = ("T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5"), [], []
     for seed, spacing in ((0, (1.0, 1.0, 2.0)), (1, (0.8, 0.8, 2.5)), (2, (1.5, 1.5, 3.0))):
         truth = pedicle_truth(seed, levels, spacing)

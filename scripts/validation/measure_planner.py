@@ -1,4 +1,4 @@
-"""Pedicle axes of procedural spines against the truth: ``python scripts/measure_planner.py [BODIES]``."""
+"""Pedicle axes of procedural spines against the truth: ``scripts/validation/measure_planner.py [BODIES]``."""
 
 import sys
 

@@ -32,7 +32,7 @@ def main() -> None:
             f"# Tungsten anode, {ANODE_ANGLE_DEG} degrees, {ALUMINIUM_MM} mm Al;"
             " photons a 1 keV bin, sum 1.\n"
             "# per_mas: photons per mm2 and mAs at 1 m from the focal spot, no air between.\n"
-            f"# SpekPy {spekpy.__version__}, physics=kqp; scripts/generate_spectra.py\n"
+            f"# SpekPy {spekpy.__version__}, physics=kqp; scripts/tools/generate_spectra.py\n"
         )
         file.write("energy_kev," + ",".join(f"kvp_{kvp}" for kvp in POTENTIALS_KV) + "\n")
         file.write("per_mas," + ",".join(f"{output_per_mas[kvp]:.6e}" for kvp in POTENTIALS_KV) + "\n")

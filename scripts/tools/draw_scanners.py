@@ -1,4 +1,4 @@
-"""Draws one case under several scanners: ``python scripts/draw_scanners.py docs/scanners-panel.png``.
+"""Draws one case under several scanners: ``scripts/tools/draw_scanners.py docs/scanners-panel.png``.
 
 The rows are scanners; the columns the metal-free reference, the uncorrected image and its error.
 """

@@ -1,4 +1,4 @@
-"""What a training step costs beside its bare network: ``scripts/measure_step.py [--profile]``.
+"""What a training step costs beside its bare network: ``scripts/benchmarks/measure_step.py [--profile]``.
 
 Simulated cases of the geometry ``medium`` as one batch, the U-Net of ``experiment=unet_pretrain``. In turns,
 so that what else the machine does falls on both: the whole step (augmentation, inputs, network, loss,

@@ -1,7 +1,7 @@
 """A CT simulation that shares nothing with the scanner but the spectrum's table.
 
 Attenuation straight from xraydb and the compositions written here, chords of disks in closed form, sums over
-energies in float64: what ``benchmark_physics.py`` and the tests hold the scanner to.
+energies in float64: what ``scripts/benchmark_physics.py`` and the tests hold the scanner to.
 """
 
 from collections.abc import Sequence

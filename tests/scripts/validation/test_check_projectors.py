@@ -9,7 +9,7 @@ from ctmar.geometry import ParallelBeam
 from ctmar.operators import RayTransform
 from tests.children import run
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "check_projectors.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "validation" / "check_projectors.py"
 
 
 def script() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Draws a point, its image and its sinogram with axes and signs: ``draw_conventions.py FILE.png``."""
+"""Draws a point, its image and its sinogram, axes and signs: ``scripts/tools/draw_conventions.py FILE``."""
 
 import argparse
 from pathlib import Path

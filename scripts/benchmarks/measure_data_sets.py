@@ -1,4 +1,4 @@
-"""How a case is best kept, and whether a trainer is fed: ``python scripts/measure_data_sets.py [--feed]``.
+"""How a case is best kept, whether a trainer is fed: ``scripts/benchmarks/measure_data_sets.py [--feed]``.
 
 Realistic 3-slice cases at 256² and 360 views. Formats: size on disk, time to write and to read a case, in one
 process; Zarr where it is installed. ``--feed``: cases a second that the default U-Net consumes on this

@@ -1,4 +1,4 @@
-"""Do the fast tests see a fault? ``python scripts/mutate.py [--mutants 150] [--seed 0] [--jobs 2]``.
+"""Do the fast tests see a fault? ``scripts/tools/mutate.py [--mutants 150] [--seed 0] [--jobs 2]``.
 
 Seeded faults, one at a time, in a copy of the package: signs, comparisons, and/or, constants, in operators,
 metrics and the composition. A mutant is killed where a fast test fails, or does not end. Those that live are
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TARGETS = {
     "ctmar/operators": ("tests/operators", "tests/contracts"),
     "ctmar/metrics": ("tests/metrics", "tests/evaluation"),

@@ -1,4 +1,4 @@
-"""Rate and memory of the simulator: ``python scripts/measure_throughput.py [--memory] [--cases N]``.
+"""Rate and memory of the simulator: ``scripts/benchmarks/measure_throughput.py [--memory] [--cases N]``.
 
 Realistic 3-slice cases at 256², 360 views, standard scanner, on procedural bodies that are built before the
 clock starts. ``--memory`` simulates in one process at a tiny geometry and prints the slope of its memory.

@@ -1,4 +1,4 @@
-"""Seven constructs in real CT, scanned as after surgery: ``python scripts/draw_constructs.py [FOLDER]``.
+"""Seven constructs in real CT, scanned as after surgery: ``scripts/tools/draw_constructs.py [FOLDER]``.
 
 Wants the thorax and abdomen volumes in ``CTMAR_DATA``; writes ``docs/constructs/*.png`` or into a folder of
 your own. Some minutes on two cores.
@@ -175,4 +175,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "constructs")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "docs" / "constructs")
