@@ -18,16 +18,16 @@ BACKENDS = ("auto", "native", "torch", "triton", "astra", "skimage", "torch_rado
 
 CLASSES = {
     "ParallelBeam": {
-        "native": "ctmar.operators.native:NativeBackend",
-        "torch": "ctmar.operators.anywhere:TorchBackend",
-        "triton": "ctmar.operators.triton_backend:TritonBackend",
+        "native": "ctmar.operators.parallel.native:NativeBackend",
+        "torch": "ctmar.operators.parallel.torch_backend:TorchBackend",
+        "triton": "ctmar.operators.parallel.triton_backend:TritonBackend",
         "astra": "ctmar.operators.adapters.astra_backend:AstraBackend",
         "skimage": "ctmar.operators.adapters.skimage_backend:SkimageBackend",
         "torch_radon": "ctmar.operators.adapters.torch_radon_backend:TorchRadonBackend",
     },
     "FanBeam": {
-        "native": "ctmar.operators.fan_native:FanNative",
-        "torch": "ctmar.operators.fan_torch:FanTorch",
+        "native": "ctmar.operators.fan.native:FanNative",
+        "torch": "ctmar.operators.fan.torch_backend:FanTorch",
     },
 }
 """For each kind of beam the classes that project it; imported when first used."""

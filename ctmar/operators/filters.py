@@ -24,7 +24,7 @@ they keep FBP within three times what goes in and out.
 FILTERS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
-def _window(name: str, frequency: NDArray) -> NDArray:
+def window(name: str, frequency: NDArray) -> NDArray:
     """The apodisation at ``frequency`` in cycles per bin, 0 … 0.5."""
     if name == "ram-lak":
         return np.ones_like(frequency)
@@ -60,7 +60,7 @@ def _response(name: str, det_count: int, det_spacing_mm: float) -> tuple[int, ND
     kernel[odd] = -1.0 / (math.pi * n[odd] * det_spacing_mm) ** 2
     kernel[0] = 1.0 / (4.0 * det_spacing_mm**2)
     spectrum = np.fft.rfft(kernel).real * det_spacing_mm
-    return length, spectrum * _window(name, np.fft.rfftfreq(length))
+    return length, spectrum * window(name, np.fft.rfftfreq(length))
 
 
 def filter_sinogram(sinogram: Tensor, det_spacing_mm: float, name: str = "ram-lak") -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid
 from ctmar.operators.choice import Backend, Backends, Beam, announce, best_name, check_name
-from ctmar.operators.fan import filter_fan_sinogram
+from ctmar.operators.fan.filter import filter_fan_sinogram
 from ctmar.operators.filters import filter_sinogram
 from ctmar.operators.rebinning import rebin_fan_to_parallel
 
@@ -78,7 +78,7 @@ class RayTransform(Generic[BeamT]):
         """Filtered backprojection: ``(..., A, D)`` to ``(..., H, W)`` in 1/mm.
 
         A fan is rebinned to parallel beams first, which measured better than direct weights
-        (:mod:`ctmar.operators.fan`, where the direct way is and what it is better at).
+        (:mod:`ctmar.operators.fan.filter`, where the direct way is and what it is better at).
 
         Args:
             sinogram: Line integrals.

@@ -140,7 +140,7 @@ class _Side:
         self._theta = self._on(parallel.theta + (np.pi if far else 0.0))[:, None]
         self._gamma, self._fan_gamma = self._on(gamma), self._on(fan.gamma)
         self.reaches = self._on(on_detector).to(like.dtype)
-        index, weights = _taps(self._on(bins), order, like.dtype)
+        index, weights = taps(self._on(bins), order, like.dtype)
         self._bins = [
             ((index + shift).clamp(0, fan.det_count - 1), weight * self.reaches)
             for shift, weight in weights.items()
@@ -157,7 +157,7 @@ class _Side:
 
     def fans(self, padded: Tensor, views: slice) -> Tensor:
         """The fan's own bins of these parallel views, ``(B, A + 3, D)`` to ``(B, view, D)``."""
-        index, weights = _taps(
+        index, weights = taps(
             self._axis.coordinate(self._theta[views] + self._fan_gamma), self._order, self._like.dtype
         )
         index = index.expand(len(padded), -1, -1)
@@ -187,7 +187,7 @@ class _Interlaced:
         self._length = 2 * fan.det_count - 1 + abs(steps)
         (bins, near), (_, far) = two_sides(fan, parallel)
         seen = torch.as_tensor(near | far, device=like.device).to(like.dtype)
-        index, weights = _taps(torch.as_tensor(2 * bins + self._near, device=like.device), order, like.dtype)
+        index, weights = taps(torch.as_tensor(2 * bins + self._near, device=like.device), order, like.dtype)
         self._bins = [
             ((index + shift).clamp(0, self._length - 1), weight * seen) for shift, weight in weights.items()
         ]
@@ -255,7 +255,7 @@ class _ViewAxis:
         return after <= self._grid[-1] - self._start + 2e-9
 
 
-def _taps(at: Tensor, order: str, dtype: torch.dtype) -> tuple[Tensor, dict[int, Tensor]]:
+def taps(at: Tensor, order: str, dtype: torch.dtype) -> tuple[Tensor, dict[int, Tensor]]:
     """The element before each float64 place, and weights of the elements around it by their distance."""
     place = at.floor()
     f = (at - place).to(dtype)

@@ -19,8 +19,13 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.operators.helical import METHODS, covering_helix, rebin_helical_to_parallel
-from ctmar.operators.helical_transform import HelicalTransform, covered_share
+from ctmar.operators.helical import (
+    METHODS,
+    HelicalTransform,
+    covered_share,
+    covering_helix,
+    rebin_helical_to_parallel,
+)
 from ctmar.operators.rebinning import rebin_fan_to_parallel
 from ctmar.physics.detector import dilated
 from ctmar.physics.scanner import Acquisition, Scanner

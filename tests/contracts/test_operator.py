@@ -17,7 +17,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.operators.choice import OFF_CENTER
-from ctmar.operators.native import NativeBackend
+from ctmar.operators.parallel.native import NativeBackend
 from tests.operators import fake_torch_radon
 
 ON_CUDA = ("triton", "torch_radon")

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators.adapters.torch_radon_backend import TorchRadonBackend
-from ctmar.operators.anywhere import TorchBackend
-from ctmar.operators.lines import pixel_lines
+from ctmar.operators.parallel.lines import pixel_lines
+from ctmar.operators.parallel.torch_backend import TorchBackend
 
 
 class TextureCache:

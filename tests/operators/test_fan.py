@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
-from ctmar.operators import RayTransform, fan_torch, ray_transform
-from ctmar.operators.fan import filter_fan_sinogram
-from ctmar.operators.fan_native import FanNative
-from ctmar.operators.fan_torch import FanTorch
-from ctmar.operators.native import NativeBackend
+from ctmar.operators import RayTransform, ray_transform
+from ctmar.operators.fan import torch_backend
+from ctmar.operators.fan.filter import filter_fan_sinogram
+from ctmar.operators.fan.native import FanNative
+from ctmar.operators.fan.torch_backend import FanTorch
+from ctmar.operators.parallel.native import NativeBackend
 
 MAPS = pytest.mark.parametrize("maps", [FanNative, FanTorch])
 DETECTOR = pytest.mark.parametrize("detector", ["flat", "arc"])
@@ -103,7 +104,7 @@ def test_the_transpose_check_refuses_another_geometry(maps: Any, pair: tuple[str
 @pytest.mark.parametrize("name", GEOMETRIES)
 @pytest.mark.parametrize("what", ["forward", "adjoint", "backproject", "backproject_adjoint"])
 def test_compiled_and_plain_maps_agree(name: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_torch, "CHUNK_ELEMENTS", 3000)
+    monkeypatch.setattr(torch_backend, "CHUNK_ELEMENTS", 3000)
     grid, fan = GEOMETRIES[name]
     x = torch.randn(
         2, *(grid.shape if what in ("forward", "backproject_adjoint") else fan.shape), dtype=torch.float64

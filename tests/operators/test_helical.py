@@ -14,12 +14,13 @@ from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform, rebinning
 from ctmar.operators.helical import (
     METHODS,
+    HelicalTransform,
+    covered_share,
     covered_z_mm,
     covering_helix,
     interpolate_helical,
     rebin_helical_to_parallel,
 )
-from ctmar.operators.helical_transform import HelicalTransform, covered_share
 from ctmar.operators.rebinning import ORDERS, positions_mm, rebin_fan_to_parallel
 
 FAN = FanBeam(240, 121, 1.8, 150.0, 100.0)

@@ -18,8 +18,8 @@ from torch import Tensor
 import ctmar.operators
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.native import NativeBackend
-from ctmar.operators.triton_backend import TritonBackend
+from ctmar.operators.parallel.native import NativeBackend
+from ctmar.operators.parallel.triton_backend import TritonBackend
 from tests.children import run
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ def test_cpu_tensors_are_refused_without_the_interpreter() -> None:
 
 def test_absent_triton_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "ctmar.operators.triton_kernels", raising=False)
+    monkeypatch.delitem(sys.modules, "ctmar.operators.kernels.triton_kernels", raising=False)
     monkeypatch.delattr(ctmar.operators, "triton_kernels", raising=False)
     assert not TritonBackend.supports("cuda")
     with pytest.raises(CtmarError, match="requires the package triton.*pip install triton"):
@@ -182,7 +182,7 @@ COMPILE = """
 import itertools, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from ctmar.operators import triton_kernels
+from ctmar.operators.kernels import triton_kernels
 from tests.children import run
 
 integers = "batch num_outer num_inner out_rows source_rows num_elements size".split()

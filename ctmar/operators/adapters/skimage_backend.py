@@ -11,7 +11,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators.adapters.base import Adapter
-from ctmar.operators.lines import view_weights
+from ctmar.operators.parallel.lines import view_weights
 
 
 class SkimageBackend(Adapter):

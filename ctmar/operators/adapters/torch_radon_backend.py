@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators.adapters.base import Adapter
-from ctmar.operators.lines import view_weights
+from ctmar.operators.parallel.lines import view_weights
 
 MOST_ANGLES = 4096
 """The sines and cosines that the library's kernels keep in shared memory."""

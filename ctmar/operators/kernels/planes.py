@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.operators.threads import over_lines
+from ctmar.operators.kernels.threads import over_lines
 
 CACHE_LINE = 64
 TASK_LINES = 32
@@ -182,6 +182,6 @@ def _affine(place: Any, turned: bool = False) -> tuple[int, int, int]:
 
 
 def _kernel(name: str) -> Any:
-    from ctmar.operators import copies  # numba takes a second to import
+    from ctmar.operators.kernels import copies  # numba takes a second to import
 
     return getattr(copies, name)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, HelicalFan, ParallelBeam
 from ctmar.operators import rebinning
-from ctmar.operators.rebinning import ORDERS, _taps, positions_mm, rebin_fan_to_parallel, two_sides
+from ctmar.operators.rebinning import ORDERS, positions_mm, rebin_fan_to_parallel, taps, two_sides
 
 METHODS = ("360LI", "180LI")
 RIM_BINS = 2
@@ -196,12 +196,12 @@ class _NearestRays:
         """The sinogram on rays at source angles, of the near or the far side; ``(B, view, bin)``."""
         bins, views = self._helix.fan.det_count, self._helix.num_views
         line = torch.where(far, angle + self._gamma, angle - self._gamma)
-        place, across = _taps(torch.where(far, self._far, self._near), self._order, flat.dtype)
+        place, across = taps(torch.where(far, self._far, self._near), self._order, flat.dtype)
         total = flat.new_zeros((len(flat), *angle.shape))
         for shift, weight in across.items():
             column = (place + shift).clamp(0, bins - 1)
             beta = (line + self._fan_gamma[column]) * (self._helix.fan.num_angles / (2 * math.pi))
-            first, along = _taps(beta, self._order, flat.dtype)
+            first, along = taps(beta, self._order, flat.dtype)
             for step, share in along.items():
                 index = (first + step).clamp(0, views - 1) * bins + column
                 total = total + weight * share * flat[:, index]

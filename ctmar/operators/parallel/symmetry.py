@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.planes import Listed, Turned
+from ctmar.operators.kernels.planes import Listed, Turned
 
 SYMMETRIES = 8
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
+from ctmar.operators.parallel.lines import Lines, joseph_lines, pixel_lines, view_weights
 
 
 class TorchBackend:

@@ -44,7 +44,7 @@ def pull(  # type: ignore[no-untyped-def]
         out: ``(batch, out_rows, num_elements)``, contiguous.
         source: ``(batch, source_rows, size)``, contiguous; zero outside.
         table: int64 ``(views, 4)``: place in the sinogram, then offset, per_line and per_element
-            (``ctmar.operators.lines``) in fixed point.
+            (``ctmar.operators.parallel.lines``) in fixed point.
         weight: ``(views,)``.
         batch: Slices.
         num_outer: Output rows to compute: views of the table where ``BY_VIEW``, else lines.

@@ -3,6 +3,9 @@
 A batch is interleaved as *lanes*: arrays are ``(line, element, lane)``, so that one ray's
 coefficients serve all slices of the batch and each step is a vector operation. The lane count is
 the length of a tuple argument (its type), which keeps one cached kernel per width and precision.
+
+The primitives serve :mod:`ctmar.operators.kernels.fan_kernels` too. numba's cache looks for changes in a
+kernel's own file alone: after a change of a primitive, clear ``__pycache__``.
 """
 
 from typing import Any
@@ -14,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-def _vectors(
+def vectors_at(
     context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int, count: int
 ) -> list:
     """Pointers to ``count`` consecutive vectors of ``lanes`` elements from ``array.flat[index]`` on."""
@@ -26,16 +29,17 @@ def _vectors(
     return [builder.gep(pointer, [ir.Constant(ir.IntType(64), n)]) for n in range(count)]
 
 
-def _broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
+def broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
+    """A vector that holds ``scalar`` in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _multiply_add(builder: Any, vector: Any, scalar: Any, total: Any, lanes: int) -> Any:
+def multiply_add(builder: Any, vector: Any, scalar: Any, total: Any, lanes: int) -> Any:
     """``vector * scalar + total``, fused where the processor can."""
-    product = builder.fmul(vector, _broadcast(builder, scalar, lanes), flags=("contract",))
+    product = builder.fmul(vector, broadcast(builder, scalar, lanes), flags=("contract",))
     return builder.fadd(product, total, flags=("contract",))
 
 
@@ -45,18 +49,18 @@ def _signature(to: Any, source: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def _pull(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignore[no-untyped-def]
+def pull_vector(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignore[no-untyped-def]
     """``to[i] += w0 * source[k] + w1 * source[k + 1]`` on vectors; i and k count scalars."""
     width = lanes.count
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         align = context.get_abi_sizeof(context.get_data_type(to.dtype))
-        (out,) = _vectors(context, builder, to, args[0], args[1], width, 1)
-        left, right = _vectors(context, builder, source, args[2], args[3], width, 2)
+        (out,) = vectors_at(context, builder, to, args[0], args[1], width, 1)
+        left, right = vectors_at(context, builder, source, args[2], args[3], width, 2)
         total = builder.load(out, align=align)
         for pointer, weight in ((left, args[4]), (right, args[5])):
             value = builder.load(pointer, align=align)
-            total = _multiply_add(builder, value, weight, total, width)
+            total = multiply_add(builder, value, weight, total, width)
         builder.store(total, out, align=align)
         return context.get_dummy_value()
 
@@ -64,18 +68,18 @@ def _pull(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignore[no-u
 
 
 @intrinsic
-def _push(typing_context, to, k, source, i, w0, w1, lanes):  # type: ignore[no-untyped-def]
-    """``to[k] += w0 * source[i]; to[k + 1] += w1 * source[i]`` on vectors: the transpose of ``_pull``."""
+def push_vector(typing_context, to, k, source, i, w0, w1, lanes):  # type: ignore[no-untyped-def]
+    """``to[k] += w0 * source[i]; to[k + 1] += w1 * source[i]`` on vectors; transpose of ``pull_vector``."""
     width = lanes.count
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         align = context.get_abi_sizeof(context.get_data_type(to.dtype))
-        (value_at,) = _vectors(context, builder, source, args[2], args[3], width, 1)
+        (value_at,) = vectors_at(context, builder, source, args[2], args[3], width, 1)
         value = builder.load(value_at, align=align)
         for pointer, weight in zip(
-            _vectors(context, builder, to, args[0], args[1], width, 2), args[4:6], strict=True
+            vectors_at(context, builder, to, args[0], args[1], width, 2), args[4:6], strict=True
         ):
-            total = _multiply_add(builder, value, weight, builder.load(pointer, align=align), width)
+            total = multiply_add(builder, value, weight, builder.load(pointer, align=align), width)
             builder.store(total, pointer, align=align)
         return context.get_dummy_value()
 
@@ -101,7 +105,7 @@ def _sampling(first, step):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _inside(start, step, count, size):  # type: ignore[no-untyped-def]
+def samples_inside(start, step, count, size):  # type: ignore[no-untyped-def]
     """First and past-last n in [0, count) with ``0 <= start + step * n < (size + 1) * ONE``."""
     end = (size + 1) * ONE
     if step > 0:
@@ -144,16 +148,14 @@ def _sum_lines(typing_context, to, i, count, weight, source, index, right, lanes
                 here = builder.mul(start, integer(width))
                 a, b = (
                     builder.load(pointer, align=align)
-                    for pointer in _vectors(context, builder, source, args[4], here, width, 2)
+                    for pointer in vectors_at(context, builder, source, args[4], here, width, 2)
                 )
                 share = builder.load(builder.gep(shares, [at]))
-                value = _multiply_add(builder, builder.fsub(b, a), share, a, width)
+                value = multiply_add(builder, builder.fsub(b, a), share, a, width)
                 sums = [sums[1], builder.fadd(sums[0], value)]
             at = builder.mul(builder.add(args[1], loop.index), integer(width))
-            (out,) = _vectors(context, builder, to, args[0], at, width, 1)
-            value = _multiply_add(
-                builder, builder.fadd(*sums), args[3], builder.load(out, align=align), width
-            )
+            (out,) = vectors_at(context, builder, to, args[0], at, width, 1)
+            value = multiply_add(builder, builder.fadd(*sums), args[3], builder.load(out, align=align), width)
             builder.store(value, out, align=align)
         return context.get_dummy_value()
 
@@ -190,7 +192,7 @@ def pull(out, source, views, offset, per_line, per_element, weight, by_view, fir
     Args:
         out: ``(outer, elements, lanes)``.
         source: ``(inner, size + 2 MARGIN, lanes)``, zero in the margins.
-        views: The table's columns (``ctmar.operators.lines``), one entry a view.
+        views: The table's columns (``ctmar.operators.parallel.lines``), one entry a view.
         offset: As above.
         per_line: As above.
         per_element: As above.
@@ -217,7 +219,7 @@ def pull(out, source, views, offset, per_line, per_element, weight, by_view, fir
                 v, line = (o, group + i) if by_view else (group + i, o)
                 start[t, i], step[t, i] = _sampling(offset[v] + per_line[v] * line, per_element[v])
                 base[t, i] = (line if by_view else views[v]) * length + 1
-                begin, past = _inside(start[t, i], step[t, i], count, size)
+                begin, past = samples_inside(start[t, i], step[t, i], count, size)
                 if begin < past:
                     low[t], high[t] = min(low[t], begin), max(high[t], past)
         # A stretch of samples at a time, so that what they read stays in cache for the next outer line.
@@ -247,12 +249,12 @@ def push(out, source, views, offset, per_line, per_element, weight, by_view, fir
         for o in range(first, last):
             v, line = (o, s) if by_view else (s, o)
             start, step = _sampling(offset[v] + per_line[v] * line, per_element[v])
-            low, high = _inside(start, step, count, size)
+            low, high = samples_inside(start, step, count, size)
             full, per_bit = kind(weight[v]), kind(weight[v] / ONE)
             c, to = start + step * low, (views[o] if by_view else o) * (size + 2)
             at = (line if by_view else views[v]) * count
             for n in range(at + low, at + high):
                 right = kind(c & (ONE - 1)) * per_bit
                 k = to + (c >> FRACTION_BITS)
-                _push(out, k * width, source, n * width, full - right, right, lanes)
+                push_vector(out, k * width, source, n * width, full - right, right, lanes)
                 c += step

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ctmar.errors import CtmarError
-from ctmar.operators.planes import Layout, Part, Turned, aligned
+from ctmar.operators.kernels.planes import Layout, Part, Turned, aligned
 
 LANE_WIDTHS = (1, 4, 8, 16)
 FOLD_BELOW = 8

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.geometry import FanBeam, ImageGrid
-from ctmar.operators.fan_rays import fan_rays, turn_weights
-from ctmar.operators.fan_symmetry import FanSymmetry
-from ctmar.operators.lane_backend import LaneBackend, Read, Route, zero_part
-from ctmar.operators.planes import Part
-from ctmar.operators.threads import over_lines
+from ctmar.operators.fan.rays import fan_rays, turn_weights
+from ctmar.operators.fan.symmetry import FanSymmetry
+from ctmar.operators.kernels.lane_backend import LaneBackend, Read, Route, zero_part
+from ctmar.operators.kernels.planes import Part
+from ctmar.operators.kernels.threads import over_lines
 
 TASK_LINES = 16
 TABLE_VIEWS = 64
@@ -60,7 +60,7 @@ class _FanMaps:
         self._rays = fan_rays(grid, fan)
 
     def forward(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         sources = {walk_rows: read(margin=1, turned=not walk_rows) for walk_rows in (True, False)}
         part = zero_part(self.fan.shape, lanes, sources[True].dtype, margin=0)
 
@@ -74,7 +74,7 @@ class _FanMaps:
         return [part]
 
     def adjoint(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         sinogram, parts = read(margin=0), []
         for turned in (False, True):
             shape = self.grid.shape[:: -1 if turned else 1]
@@ -98,7 +98,7 @@ class _FanMaps:
         return [column[:count] for column in table]
 
     def backproject(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         source, shadows = read(margin=1), self._shadows()
         part = zero_part(self.grid.shape, lanes, source.dtype, margin=0)
         over_lines(
@@ -111,7 +111,7 @@ class _FanMaps:
         return [part]
 
     def backproject_adjoint(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         image, shadows = read(margin=0), self._shadows()
         part = zero_part(self.fan.shape, lanes, image.dtype, margin=1)
         over_lines(
@@ -130,6 +130,6 @@ class _FanMaps:
 
 
 def _kernel(name: str) -> Any:
-    from ctmar.operators import fan_kernels  # numba takes a second to import
+    from ctmar.operators.kernels import fan_kernels  # numba takes a second to import
 
     return getattr(fan_kernels, name)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from ctmar.geometry import FanBeam, ImageGrid
-from ctmar.operators.planes import Listed, Turned
-from ctmar.operators.symmetry import SYMMETRIES, listed_once
+from ctmar.operators.kernels.planes import Listed, Turned
+from ctmar.operators.parallel.symmetry import SYMMETRIES, listed_once
 
 
 class FanSymmetry:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lane_backend import LaneBackend, Read, Route, zero_part
-from ctmar.operators.lines import Lines, joseph_lines, pixel_lines, view_weights
-from ctmar.operators.planes import Part
-from ctmar.operators.symmetry import Symmetry
-from ctmar.operators.threads import over_lines
+from ctmar.operators.kernels.lane_backend import LaneBackend, Read, Route, zero_part
+from ctmar.operators.kernels.planes import Part
+from ctmar.operators.kernels.threads import over_lines
+from ctmar.operators.parallel.lines import Lines, joseph_lines, pixel_lines, view_weights
+from ctmar.operators.parallel.symmetry import Symmetry
 
 TASK_LINES = 16
 """Outer lines of a task: what it reads stays in cache for all of them."""
@@ -47,8 +47,8 @@ class _ParallelMaps:
         self._pixels = pixel_lines(grid, beam, weights)
 
     def forward(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
-        from ctmar.operators.lanes import MARGIN
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
+        from ctmar.operators.kernels.lanes import MARGIN
 
         part = None
         for turned, lines in self._joseph.items():
@@ -60,7 +60,7 @@ class _ParallelMaps:
         return [part]
 
     def adjoint(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         source, parts = read(margin=0), []
         for turned, lines in self._joseph.items():
             if len(lines.views):
@@ -70,8 +70,8 @@ class _ParallelMaps:
         return parts
 
     def backproject(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
-        from ctmar.operators.lanes import MARGIN
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
+        from ctmar.operators.kernels.lanes import MARGIN
 
         source, weights = read(margin=MARGIN), self._pixels.weight
         # The kernel weighs what it writes: views that count alike need no pass of their own.
@@ -84,7 +84,7 @@ class _ParallelMaps:
         return [part]
 
     def backproject_adjoint(self, read: Read, lanes: tuple) -> list[Part]:
-        """See :class:`~ctmar.operators.lane_backend.LaneMaps`."""
+        """See :class:`~ctmar.operators.kernels.lane_backend.LaneMaps`."""
         source = read(margin=0)
         part = zero_part(self.beam.shape, lanes, source.dtype, margin=1)
         _run("push", part.array, source, self._pixels, self._pixels.weight, True, lanes)
@@ -101,7 +101,7 @@ def _run(
     lanes: tuple,
 ) -> None:
     """Runs a kernel over all outer lines of ``out``, in tasks over this process's threads."""
-    from ctmar.operators import lanes as kernels  # numba takes a second to import
+    from ctmar.operators.kernels import lanes as kernels  # numba takes a second to import
 
     apply = getattr(kernels, kernel)
     table = (lines.views, lines.offset, lines.per_line, lines.per_element, weight)

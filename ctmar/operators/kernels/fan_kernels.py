@@ -1,6 +1,6 @@
 """The compiled kernels of fan beams: every ray has its own line, so bounds are kept per ray.
 
-Arrays are interleaved as in :mod:`ctmar.operators.lanes`. A ray is worked on in stretches of a few
+Arrays are interleaved as in :mod:`ctmar.operators.kernels.lanes`. A ray is worked on in stretches of a few
 image lines: its sum (or its value) stays in a register while it crosses them, and the lines stay in
 cache while all rays cross.
 """
@@ -13,15 +13,15 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ctmar.operators.lanes import (
+from ctmar.operators.kernels.lanes import (
     FRACTION_BITS,
     ONE,
-    _broadcast,
-    _inside,
-    _multiply_add,
-    _pull,
-    _push,
-    _vectors,
+    broadcast,
+    multiply_add,
+    pull_vector,
+    push_vector,
+    samples_inside,
+    vectors_at,
 )
 
 UNROLL = 4
@@ -77,17 +77,17 @@ def _gather(typing_context, to, i, source, low, high, start, step, elements, wei
 
         def visit(n, index, weights):  # type: ignore[no-untyped-def]
             total = builder.load(sums[n])
-            pointers = _vectors(context, builder, source, args[2], index, width, 2)
+            pointers = vectors_at(context, builder, source, args[2], index, width, 2)
             for pointer, share in zip(pointers, weights, strict=True):
-                total = _multiply_add(builder, builder.load(pointer, align=align), share, total, width)
+                total = multiply_add(builder, builder.load(pointer, align=align), share, total, width)
             builder.store(total, sums[n])
 
         _walk(builder, kind, width, args[3:8], visit)
-        (out,) = _vectors(context, builder, to, args[0], args[1], width, 1)
+        (out,) = vectors_at(context, builder, to, args[0], args[1], width, 1)
         total = zero
         for part in sums:
             total = builder.fadd(total, builder.load(part))
-        total = _multiply_add(builder, total, args[8], builder.load(out, align=align), width)
+        total = multiply_add(builder, total, args[8], builder.load(out, align=align), width)
         builder.store(total, out, align=align)
         return context.get_dummy_value()
 
@@ -102,13 +102,13 @@ def _scatter(typing_context, to, i, source, low, high, start, step, elements, we
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
         kind = context.get_data_type(to.dtype)
         align = context.get_abi_sizeof(kind)
-        (at,) = _vectors(context, builder, source, args[2], args[1], width, 1)
-        value = builder.fmul(builder.load(at, align=align), _broadcast(builder, args[8], width))
+        (at,) = vectors_at(context, builder, source, args[2], args[1], width, 1)
+        value = builder.fmul(builder.load(at, align=align), broadcast(builder, args[8], width))
 
         def visit(n, index, weights):  # type: ignore[no-untyped-def]
-            pointers = _vectors(context, builder, to, args[0], index, width, 2)
+            pointers = vectors_at(context, builder, to, args[0], index, width, 2)
             for pointer, share in zip(pointers, weights, strict=True):
-                total = _multiply_add(builder, value, share, builder.load(pointer, align=align), width)
+                total = multiply_add(builder, value, share, builder.load(pointer, align=align), width)
                 builder.store(total, pointer, align=align)
 
         _walk(builder, kind, width, args[3:8], visit)
@@ -173,7 +173,7 @@ def _stretch(start, step, first, last, size):  # type: ignore[no-untyped-def]
         return first, last
     if (a < 0 and b < 0) or (a >= end and b >= end):
         return first, first
-    low, high = _inside(a, step, last - first, size)
+    low, high = samples_inside(a, step, last - first, size)
     return first + low, first + high
 
 
@@ -264,7 +264,7 @@ def backproject(out, sinogram, views, weights, radius, density, centre, arc, fir
                         right = share * (at - k)
                         source = (v * (size + 2) + k) * width
                         to = (i * columns + j) * width
-                        _pull(out, to, sinogram, source, kind(share - right), kind(right), lanes)
+                        pull_vector(out, to, sinogram, source, kind(share - right), kind(right), lanes)
 
 
 @njit(nogil=True, cache=True)
@@ -288,4 +288,4 @@ def backproject_adjoint(out, image, views, weights, radius, density, centre, arc
                     right = share * (at - k)
                     to = (v * (size + 2) + k) * width
                     source = (i * columns + j) * width
-                    _push(out, to, image, source, kind(share - right), kind(right), lanes)
+                    push_vector(out, to, image, source, kind(share - right), kind(right), lanes)

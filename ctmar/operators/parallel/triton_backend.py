@@ -1,6 +1,6 @@
 """The CUDA backend: Triton kernels, compiled at the first call, nothing to build.
 
-Only launches are here; the arithmetic is in :mod:`ctmar.operators.triton_kernels`, which is imported
+Only launches are here; the arithmetic is in :mod:`ctmar.operators.kernels.triton_kernels`, which is imported
 when a backend is made, because triton comes with CUDA builds of torch only.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.operators.lines import Floats, Lines, joseph_lines, pixel_lines, view_weights
+from ctmar.operators.parallel.lines import Floats, Lines, joseph_lines, pixel_lines, view_weights
 
 # Guesses, not measured on a GPU. Compiled for compute capability 9.0 they take at most 58 registers a
 # thread, spill nothing, and keep a program's slices in registers beside shared coordinates.
@@ -206,7 +206,7 @@ def _swap(lines: Lines) -> Lines:
 def _kernels() -> ModuleType:
     """The kernels, or what to install."""
     try:
-        from ctmar.operators import triton_kernels
+        from ctmar.operators.kernels import triton_kernels
     except ModuleNotFoundError as error:
         if error.name != "triton":
             raise

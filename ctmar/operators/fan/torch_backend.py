@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctmar.geometry import FanBeam, ImageGrid
-from ctmar.operators.fan_rays import fan_rays, turn_weights
+from ctmar.operators.fan.rays import fan_rays, turn_weights
 
 CHUNK_ELEMENTS = 1 << 21
 """Samples taken at a time, all slices together."""
@@ -15,7 +15,7 @@ CHUNK_ELEMENTS = 1 << 21
 class FanTorch:
     """Joseph and distance-weighted pixel-driven maps of a fan beam and their transposes.
 
-    Slower than :class:`~ctmar.operators.fan_native.FanNative` on a CPU; never holds all views' samples.
+    Slower than :class:`~ctmar.operators.fan.native.FanNative` on a CPU; never holds all views' samples.
 
     Args:
         grid: Pixels.

@@ -1,4 +1,4 @@
-"""The compiled copies between slices and lanes (:mod:`ctmar.operators.planes`), a tile at a time.
+"""The compiled copies between slices and lanes (:mod:`ctmar.operators.kernels.planes`), a tile at a time.
 
 Lanes lie beside each other, so that one plane touches every cache line of its lines: within a tile all
 planes do so while it stays in the first-level cache.

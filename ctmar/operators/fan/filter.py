@@ -33,13 +33,13 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam
-from ctmar.operators.filters import _window, filter_sinogram, padded_length
+from ctmar.operators.filters import filter_sinogram, padded_length, window
 
 
 def filter_fan_sinogram(sinogram: Tensor, fan: FanBeam, name: str = "ram-lak") -> Tensor:
     """Cosine weights and the ramp of a fan over a full turn (Kak & Slaney 1988, §3.4.1 and §3.4.2).
 
-    ``backproject`` of :class:`~ctmar.operators.fan_native.FanNative` makes the result an image in 1/mm.
+    ``backproject`` of :class:`~ctmar.operators.fan.native.FanNative` makes the result an image in 1/mm.
 
     Args:
         sinogram: ``(..., A, D)``; line integrals.
@@ -74,4 +74,4 @@ def _arc_response(name: str, bins: int, step_rad: float, radius_mm: float) -> tu
     kernel[odd] = -1.0 / (math.pi * np.sin(n[odd] * step_rad)) ** 2
     kernel[0] = 1.0 / (4.0 * step_rad**2)
     spectrum = np.fft.rfft(kernel).real * step_rad / radius_mm
-    return length, spectrum * _window(name, np.fft.rfftfreq(length))
+    return length, spectrum * window(name, np.fft.rfftfreq(length))

@@ -1,0 +1,20 @@
+"""Single-slice helical scans: what they measure of a stack of slices, and their sinograms at one z."""
+
+from ctmar.operators.helical.interpolation import (
+    METHODS,
+    covered_z_mm,
+    covering_helix,
+    interpolate_helical,
+    rebin_helical_to_parallel,
+)
+from ctmar.operators.helical.transform import HelicalTransform, covered_share
+
+__all__ = [
+    "METHODS",
+    "HelicalTransform",
+    "covered_share",
+    "covered_z_mm",
+    "covering_helix",
+    "interpolate_helical",
+    "rebin_helical_to_parallel",
+]

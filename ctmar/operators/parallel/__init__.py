@@ -1,0 +1,1 @@
+"""Parallel beams: one table of lines, and a backend a file over it."""
