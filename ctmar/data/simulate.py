@@ -21,7 +21,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
-from ctmar.physics.own_geometry import HelicalScan, make_gantry
+from ctmar.physics.gantries import HelicalScan, make_gantry
 from ctmar.sample import MARSample
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator

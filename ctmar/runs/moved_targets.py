@@ -5,6 +5,7 @@ from typing import Any
 TARGETS: dict[str, str] = {
     "ctmar.anatomy.ProceduralSpine": "ctmar.phantoms.source.ProceduralSpine",
     "ctmar.anatomy.sources.ProceduralSpine": "ctmar.phantoms.source.ProceduralSpine",
+    "ctmar.physics.own_geometry.HelicalScan": "ctmar.physics.gantries.HelicalScan",
 }
 """Old ``_target_`` to new."""
 

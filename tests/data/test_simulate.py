@@ -16,7 +16,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Scanner
-from ctmar.physics.own_geometry import HelicalScan
+from ctmar.physics.gantries import HelicalScan
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
 from ctmar.scenes.generators import RealisticGenerator
 

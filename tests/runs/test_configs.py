@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from ctmar.models.base import Completion
 from ctmar.physics import Scanner
-from ctmar.physics.own_geometry import make_gantry
+from ctmar.physics.gantries import make_gantry
 from ctmar.runs.build import build_loggers, build_model, build_simulator, make, plain
 from ctmar.runs.cli import one_line
 from ctmar.sample import collate
