@@ -24,9 +24,9 @@ def sample_incidental(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Devic
 
     The same numbers are drawn whatever the labels hold of other kinds.
     """
-    order = rng.permutation(list(KINDS))
+    order = rng.permutation(list(INCIDENTAL))
     for name in order:
-        devices = KINDS[str(name)](anatomy, rng)
+        devices = INCIDENTAL[str(name)](anatomy, rng)
         if devices:
             return devices
     return ()
@@ -91,7 +91,7 @@ def _hip(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Device, ...]:
     return ()
 
 
-KINDS: dict[str, Callable[[Anatomy, np.random.Generator], tuple[Device, ...]]] = {
+INCIDENTAL: dict[str, Callable[[Anatomy, np.random.Generator], tuple[Device, ...]]] = {
     "clips": _clips,
     "gold markers": _markers,
     "stent": _stent,

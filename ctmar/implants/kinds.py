@@ -53,7 +53,7 @@ def _blob(n: Mapping[str, Any]) -> Blob:
     return Blob(vector(n["center_mm"]), float(n["radius_mm"]), waves, amplitudes, phases)
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], Shape]] = {
+SOLIDS: dict[str, Callable[[Mapping[str, Any]], Shape]] = {
     "sphere": lambda n: Sphere(vector(n["center_mm"]), float(n["radius_mm"])),
     "ellipsoid": lambda n: Ellipsoid(
         vector(n["center_mm"]), vector(n["radii_mm"]), _axes(n.get("axes", UPRIGHT))
@@ -75,9 +75,9 @@ def solid(kind: str, numbers: Mapping[str, Any]) -> Shape:
     Raises:
         CtmarError: An unknown kind, or numbers that are missing or not numbers.
     """
-    if kind not in KINDS:
-        raise CtmarError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind not in SOLIDS:
+        raise CtmarError(f"kind must be one of {', '.join(SOLIDS)}, got {kind!r}")
     try:
-        return KINDS[kind](numbers)
+        return SOLIDS[kind](numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise CtmarError(f"a {kind} must have its numbers, got {error!r}") from None

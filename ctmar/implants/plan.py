@@ -63,7 +63,7 @@ class Device:
     """One more solid of a construct, or one change of the body (``ctmar.implants.construct``).
 
     Attributes:
-        kind: Its shape, one of ``construct.KINDS``.
+        kind: Its shape, one of ``kinds.SOLIDS``.
         name: What reports call it.
         material: A metal, or one of ``construct.BODY_HU``: that is anatomy, there with and without metal.
         numbers: The shape's arguments by name, in mm.

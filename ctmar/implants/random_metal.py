@@ -12,7 +12,7 @@ from ctmar.errors import CtmarError
 from ctmar.implants.shapes import METALS, Cylinder, Ellipsoid, Part, Shape, positive
 from ctmar.vectors import FloatArray, Vector, vector
 
-KINDS = ("ellipsoid", "bar", "blob")
+PIECES = ("ellipsoid", "bar", "blob")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece: ``kind`` of ``KINDS``, its metal, and its numbers by the name of the shape's arguments."""
+    """One piece: ``kind`` of ``PIECES``, its metal, and its numbers by the name of the shape's arguments."""
 
     kind: str
     material: str
@@ -140,7 +140,7 @@ def sample_random_metal(
 def _sample_piece(
     center: FloatArray, length: float, materials: tuple[str, ...], rng: np.random.Generator
 ) -> Piece:
-    material, kind = str(rng.choice(list(materials))), str(rng.choice(list(KINDS)))
+    material, kind = str(rng.choice(list(materials))), str(rng.choice(list(PIECES)))
     axes = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     if kind == "ellipsoid":
         radii = length / 2 * np.array([1.0, *rng.uniform(0.3, 1.0, 2)])
@@ -181,4 +181,4 @@ def _shape(piece: Piece) -> Shape:
         waves = tuple(vector(wave) for wave in numbers["waves"])
         shares = tuple(map(float, numbers["amplitudes"])), tuple(map(float, numbers["phases"]))
         return Blob(vector(numbers["center_mm"]), float(numbers["radius_mm"]), waves, *shares)
-    raise CtmarError(f"kind must be one of {', '.join(KINDS)}, got {piece.kind!r}")
+    raise CtmarError(f"kind must be one of {', '.join(PIECES)}, got {piece.kind!r}")

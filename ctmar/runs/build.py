@@ -78,11 +78,8 @@ def data_seed(cfg: DictConfig) -> int:
     return int(cfg.seed if own is None else own)
 
 
-def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
-    """Every setting that decides what a case holds, as plain types.
-
-    Input files are known by their digest. So is the code behind classes that are not this package's.
-    """
+def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
+    """Every setting that decides what a case holds, as plain types; input files by their digest."""
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
     settings["seed"] = data_seed(cfg)
@@ -94,19 +91,19 @@ def recipe(cfg: DictConfig, slices: int) -> dict[str, Any]:
 def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
     """Where this config's cases are kept, if anywhere.
 
-    ``data.cache`` is a data set that ``scripts/simulate.py`` wrote with this recipe, or a folder in which
+    ``data.cache`` is a data set that ``scripts/simulate.py`` wrote with these settings, or a folder in which
     the cases get one named by all that decides them.
 
     Raises:
-        CtmarError: If the data set is of another recipe.
+        CtmarError: If the data set is of other settings.
     """
     if cfg.data.cache is None:
         return None
-    folder, wanted = Path(cfg.data.cache), recipe(cfg, slices)
+    folder, wanted = Path(cfg.data.cache), case_settings(cfg, slices)
     manifest = read_manifest(folder)
     if manifest is None:
         return CaseStore(folder / fingerprint(wanted))
-    require_recipe(folder, manifest, wanted)
+    require_settings(folder, manifest, wanted)
     closed = manifest["code"] != code_digest()
     return CaseStore(folder, manifest["dtype"], manifest["shard_cases"], closed)
 
@@ -130,13 +127,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def require_recipe(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses a data set of another recipe, and names what differs."""
+def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses a data set of other settings, and names what differs."""
     had = renamed(manifest["config"])
     differ = [key for key in sorted({*wanted, *had}) if had.get(key) != wanted.get(key)]
     if differ:
         raise CtmarError(
-            f"a data set's folder must be empty or of the same recipe, {folder} was made by another:"
+            f"a data set's folder must be empty or of the same configuration, {folder} was made by another:"
             f" {', '.join(differ)} differ"
         )
 

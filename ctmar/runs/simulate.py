@@ -18,9 +18,9 @@ from ctmar.runs.build import (
     MANIFEST,
     SCHEMA,
     build_simulator,
+    case_settings,
     read_manifest,
-    recipe,
-    require_recipe,
+    require_settings,
     set_threads,
 )
 from ctmar.runs.folder import output_dir
@@ -30,7 +30,7 @@ from ctmar.runs.settings import check_settings
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Simulates the cases that are missing in the folder; the same command resumes.
 
-    The folder gets ``manifest.json`` (the recipe), ``SPLIT/shard-*.h5`` (the cases) and, once a split is
+    The folder gets ``manifest.json`` (the settings), ``SPLIT/shard-*.h5`` (the cases) and, once a split is
     whole, ``SPLIT/cases.jsonl``: each case's seed, digest and everything that was sampled for it.
     """
     check_settings(cfg)
@@ -39,11 +39,11 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     part, parts = _part(cfg)
     folder = Path(cfg.folder) if cfg.folder is not None else output_dir(cfg)
     slices = cfg.model.get("slices", 3) or 3
-    store = _store(cfg, folder, recipe(cfg, slices))
+    store = _store(cfg, folder, case_settings(cfg, slices))
     simulator = build_simulator(cfg, slices)
     for split in counts:
         simulator.scene(split, 0)  # what is wrong with the input is said before anything is written
-    # Before the cases: a set that was interrupted must know its recipe too.
+    # Before the cases: a set that was interrupted must know its settings too.
     write_text(folder / MANIFEST, json.dumps(_manifest(cfg, store, slices), indent=2))
     for split, count in counts.items():
         mine = [i for i in range(count) if i // store.shard_cases % parts == part]
@@ -83,16 +83,16 @@ def _manifest(cfg: DictConfig, store: CaseStore, slices: int) -> dict[str, Any]:
         "code": code_digest(),
         "dtype": store.dtype,
         "shard_cases": store.shard_cases,
-        "config": recipe(cfg, slices),
+        "config": case_settings(cfg, slices),
     }
 
 
 def _store(cfg: DictConfig, folder: Path, wanted: dict[str, Any]) -> CaseStore:
-    """The folder's store; what is there must be of this recipe, made by this code."""
+    """The folder's store; what is there must be of these settings, made by this code."""
     store = CaseStore(folder, str(cfg.dtype), cfg.shard_cases)
     before = read_manifest(folder)
     if before is not None:
-        require_recipe(folder, before, wanted)
+        require_settings(folder, before, wanted)
         for key, value in (("dtype", store.dtype), ("shard_cases", store.shard_cases)):
             if before[key] != value:
                 raise CtmarError(f"{key} must be the folder's own, {before[key]!r}, got {value!r}")

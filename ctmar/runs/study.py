@@ -27,7 +27,7 @@ from ctmar.metrics.statistics import Interval
 from ctmar.models.base import Completion
 from ctmar.models.classical import FillCompletion, Uncorrected
 from ctmar.runs.benchmark import from_checkpoint
-from ctmar.runs.build import build_data, build_model, recipe
+from ctmar.runs.build import build_data, build_model, case_settings
 from ctmar.runs.cli import composed, config_dir, printed
 from ctmar.runs.evaluate import as_method
 from ctmar.runs.processes import job_command
@@ -179,7 +179,7 @@ def _simulate(runs: Iterable[list[str]]) -> None:
     for overrides in runs:
         cfg = composed("train", overrides)
         slices = build_model(cfg).slices or 1
-        key = json.dumps([recipe(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
+        key = json.dumps([case_settings(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
         if key not in made:
             build_data(cfg, slices).prepare("train", "val")
             made.add(key)

@@ -41,7 +41,7 @@ class TestSet:
         cfg: A config with ``benchmark``, ``geometry`` and ``scanner``.
         slices: 1 or 3 slices a case.
         num_cases: The first so many; None for all.
-        frozen: Whether the cases come from the recipe's JSON; else as many as each part wants are tried.
+        frozen: Whether the cases come from the benchmark's JSON; else as many as each part wants are tried.
     """
 
     __test__ = False  # not a test of pytest's

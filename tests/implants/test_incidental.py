@@ -9,7 +9,7 @@ from ctmar.anatomy import Anatomy, read_anatomy
 from ctmar.anatomy.labels import AORTA, FEMUR_LEFT, HIP_LEFT, TISSUES
 from ctmar.anatomy.landmarks import find_anchors, find_canal, find_pedicles, find_vertebrae
 from ctmar.anatomy.landmarks.femoral_head import femoral_head
-from ctmar.implants.incidental import KINDS, sample_incidental
+from ctmar.implants.incidental import INCIDENTAL, sample_incidental
 from ctmar.implants.kinds import solid
 from ctmar.implants.surgery import Habits, sample_surgery
 from ctmar.phantoms import build_body
@@ -32,20 +32,22 @@ def label_at(anatomy, point):
 def test_markers_lie_in_an_organ_and_clips_at_its_edge(body):
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        markers = KINDS["gold markers"](body, rng)
+        markers = INCIDENTAL["gold markers"](body, rng)
         assert len(markers) == 3 and {d.material for d in markers} == {"gold"}
         assert all(label_at(body, center(d)) in TISSUES["organ"] for d in markers)
-        clips = KINDS["clips"](body, rng)
+        clips = INCIDENTAL["clips"](body, rng)
         assert 2 <= len(clips) <= 6
         assert all(np.ptp([center(d)[k] for d in clips]) <= 40 for k in range(3))
 
 
 def test_a_stent_follows_the_aorta(body):
-    rings = KINDS["stent"](body, np.random.default_rng(0))
+    rings = INCIDENTAL["stent"](body, np.random.default_rng(0))
     assert len(rings) >= 3
     for ring in rings:
         assert label_at(body, center(ring)) == AORTA
-    assert KINDS["stent"](replace(body, labels=np.zeros_like(body.labels)), np.random.default_rng(0)) == ()
+    assert (
+        INCIDENTAL["stent"](replace(body, labels=np.zeros_like(body.labels)), np.random.default_rng(0)) == ()
+    )
 
 
 def test_the_centre_of_a_femoral_head_is_found():
@@ -58,7 +60,7 @@ def test_the_centre_of_a_femoral_head_is_found():
     labels[(away > 25) & (away < 36) & (z > 74)] = HIP_LEFT
     hip = Anatomy("hip", np.zeros(away.shape, np.float32), labels, (2.0, 2.0, 2.0))
     np.testing.assert_allclose(femoral_head(hip, FEMUR_LEFT, HIP_LEFT), true, atol=1.5)
-    devices = KINDS["hip"](hip, np.random.default_rng(0))
+    devices = INCIDENTAL["hip"](hip, np.random.default_rng(0))
     assert [d.name for d in devices] == [f"left hip {part}" for part in ("head", "cup", "neck", "stem")]
     assert (
         femoral_head(replace(hip, labels=np.where(labels == HIP_LEFT, 0, labels)), FEMUR_LEFT, HIP_LEFT)

@@ -11,7 +11,7 @@ from ctmar.errors import CtmarError
 from ctmar.implants import Plan, build, plan_construct
 from ctmar.implants.construct import BODY_HU, changes
 from ctmar.implants.elsewhere import clip, filling, gold_marker, hip, lead, stent
-from ctmar.implants.kinds import KINDS, solid
+from ctmar.implants.kinds import SOLIDS, solid
 from ctmar.implants.placing import breach_mm, grade
 from ctmar.implants.plan import Device
 from ctmar.implants.shapes import PART_METALS, Tube
@@ -292,7 +292,7 @@ def test_every_kind_is_a_solid_with_a_box():
         "amplitudes": [0.2],
         "phases": [0.0],
     }
-    for kind in set(KINDS) - {"mesh"}:
+    for kind in set(SOLIDS) - {"mesh"}:
         shape = solid(kind, numbers)
         low, high = shape.bounds_mm()
         assert (high > low).all() and counted(shape, 0.5) > 10, kind

@@ -9,7 +9,7 @@ import pytest
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
-from ctmar.runs.build import build_simulator, plain, recipe, require_recipe
+from ctmar.runs.build import build_simulator, case_settings, plain, require_settings
 from ctmar.runs.moved_targets import TARGETS, renamed
 from ctmar.runs.trust import config_of
 
@@ -48,15 +48,16 @@ def test_names_are_replaced_wherever_they_stand_and_nothing_else() -> None:
 def test_an_older_checkpoint_builds_its_cases(tiny) -> None:  # type: ignore[no-untyped-def]
     config = aged(plain(tiny("geometry/acquisition=helical")))
     assert config["anatomy"]["_target_"] in TARGETS
+    assert config["geometry"]["acquisition"]["_target_"] in TARGETS
     simulator = build_simulator(config_of({CONFIG_KEY: config}), 1)
     assert type(simulator.anatomy).__name__ == "ProceduralSpine"
 
 
-def test_an_older_data_set_is_of_the_same_recipe(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    wanted = recipe(tiny(), 1)
+def test_an_older_data_set_is_of_the_same_settings(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    wanted = case_settings(tiny(), 1)
     had = aged(wanted)
     assert had != wanted
-    require_recipe(tmp_path, {"config": had}, wanted)
+    require_settings(tmp_path, {"config": had}, wanted)
     had["anatomy"]["seed"] = 5
     with pytest.raises(CtmarError, match="made by another: anatomy differ"):
-        require_recipe(tmp_path, {"config": had}, wanted)
+        require_settings(tmp_path, {"config": had}, wanted)

@@ -12,7 +12,7 @@ import pytest
 
 from ctmar.data.encoding import digest, encode
 from ctmar.errors import CtmarError
-from ctmar.runs.build import build_data, build_simulator, recipe
+from ctmar.runs.build import build_data, build_simulator, case_settings
 from ctmar.runs.simulate import run
 from tests import children
 
@@ -98,7 +98,7 @@ def test_parts_make_the_set_that_one_job_makes(tiny, tmp_path: Path) -> None:  #
     assert files(tmp_path / "one") == files(tmp_path / "new")
 
 
-def test_training_reads_a_set_of_its_recipe_and_no_other(
+def test_training_reads_a_set_of_its_settings_and_no_other(
     tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
@@ -155,7 +155,7 @@ def test_bad_sets_are_refused_before_anything_is_written(
     assert not (tmp_path / "set").exists()
 
 
-def test_a_set_is_of_one_recipe_and_one_kind(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_set_is_of_one_configuration_and_one_kind(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(sets(tiny, tmp_path / "set", "num_cases=1", "dtype=float16"))
     for change in ("seed=1", "data.metal_threshold_hu=2000.0", "geometry/acquisition=clinical"):
         with pytest.raises(CtmarError, match="was made by another"):
@@ -165,13 +165,13 @@ def test_a_set_is_of_one_recipe_and_one_kind(tiny, tmp_path: Path) -> None:  # t
 
 
 def test_cases_have_a_seed_of_their_own_where_one_is_named(tiny):  # type: ignore[no-untyped-def]
-    kept = [recipe(tiny(f"seed={seed}", "data.seed=7"), 1) for seed in (0, 1)]
-    assert kept[0] == kept[1] == recipe(tiny("seed=7"), 1)
-    assert recipe(tiny("seed=1"), 1) != kept[0]
+    kept = [case_settings(tiny(f"seed={seed}", "data.seed=7"), 1) for seed in (0, 1)]
+    assert kept[0] == kept[1] == case_settings(tiny("seed=7"), 1)
+    assert case_settings(tiny("seed=1"), 1) != kept[0]
 
 
 def test_screw_files_count_by_their_content_not_by_their_place(tiny, tmp_path):  # type: ignore[no-untyped-def]
     for name, text in (("a", "solid one"), ("b", "solid one"), ("c", "solid two")):
         (tmp_path / f"{name}.stl").write_text(text)
-    a, b, c = (recipe(tiny(f"data.generator.screw_meshes=[{tmp_path}/{n}.stl]"), 1) for n in "abc")
+    a, b, c = (case_settings(tiny(f"data.generator.screw_meshes=[{tmp_path}/{n}.stl]"), 1) for n in "abc")
     assert a == b != c
