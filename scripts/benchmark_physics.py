@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.physics import Acquisition, Scanner
+from ctmar.physics import Acquisition, Noise, Optics, Scanner, Scatter, Tube, Water
 from ctmar.units import mu_to_hu
 
 GRID, BEAM = ImageGrid((512, 512), 0.7), ParallelBeam(720, 729, 0.7)
-STANDARD: dict[str, Any] = {"filtration_mm": {"Cu": 0.2}}
-QUIET: dict[str, Any] = STANDARD | {"photons_per_ray": None}
+STANDARD = Tube(filtration_mm={"Cu": 0.2})
+QUIET: dict[str, Any] = {"tube": STANDARD, "noise": Noise(None)}
+SINGLE = Optics(oversampling=1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def within(disk: Disk, hu: torch.Tensor, inner: float = 0.0) -> float:
 
 def line_integrals() -> Iterator[Row]:
     """Monoenergetic and noise-free: disks and ellipses in closed form."""
-    scanner = Scanner(kvp=None, photons_per_ray=None)
+    scanner = Scanner(Tube(kvp=None), noise=Noise(None))
     fine = GRID.refine(2)
     s = (np.arange(BEAM.det_count) - (BEAM.det_count - 1) / 2) * BEAM.det_spacing_mm
     for name, disk in (("centred disk", WATER), ("disk off centre", (60.0, -40.0, 70.0))):
@@ -112,7 +113,7 @@ def line_integrals() -> Iterator[Row]:
 
 def polychromatic() -> Iterator[Row]:
     """Columns of water, bone and metal, seen from above: the direct sum over energies."""
-    scanner = Scanner(**QUIET, oversampling=1, water_precorrection=False)
+    scanner = Scanner(STANDARD, SINGLE, noise=Noise(None), water=Water(False))
     grid, beam = ImageGrid((400, 8), 1.0), ParallelBeam(1, 8, 1.0, angles=(0.0,))
     hu = np.full(grid.shape, -1000.0, np.float32)
     water, bone, metal = (
@@ -140,7 +141,7 @@ def water_disk() -> Iterator[Row]:
     profile = [[0, 0.5], [50, 1.5], [100, 5], [150, 11], [200, 18], [250, 24]]
     bowtie = {"material": "Al", "profile_mm": profile}
     for name, more in (("", {}), ("bow-tie: ", {"bowtie": bowtie}), ("counting: ", {"detector": "counting"})):
-        scanner = Scanner(**QUIET, **more)
+        scanner = Scanner(replace(STANDARD, **more), noise=Noise(None))
         hu = image(acquire(scanner, 1000 * share(WATER, GRID.refine(2)) - 1000).ideal, scanner)
         middle, edge = within((0, 0, 30), hu), within((0, 0, 140), hu, 110)
         yield Row("water", f"{name}cupping, edge - middle", edge - middle, -1, 1, "HU")
@@ -191,7 +192,7 @@ def noise() -> Iterator[Row]:
     grid, beam = ImageGrid((8, 8), 1.0), ParallelBeam(720, 1000, 1.0)
     air = np.full(grid.shape, -1000.0, np.float32)
     for photons in (1e2, 1e3, 1e4, 1e5):
-        scanner = Scanner(kvp=None, detector="counting", photons_per_ray=photons, oversampling=1)
+        scanner = Scanner(Tube(kvp=None), SINGLE, Noise(photons))
         variance = float(acquire(scanner, air, grid=grid, beam=beam).measured.double().var())
         yield Row("noise", f"variance x N, N = {photons:.0e}", variance * photons, 0.97, 1.03)
     energies, spectrum = photons_120()
@@ -199,7 +200,7 @@ def noise() -> Iterator[Row]:
     factors = direct_sum({"water": column}, 2) / direct_sum({"water": column}) ** 2
     factors *= (spectrum @ energies**2) / (spectrum @ energies) ** 2
     for depth, factor in zip((0, 300), factors, strict=True):
-        scanner = Scanner(**STANDARD, photons_per_ray=1e6, oversampling=1, water_precorrection=False)
+        scanner = Scanner(STANDARD, SINGLE, Noise(1e6), water=Water(False))
         slab = ImageGrid((300, 1002), 1.0)
         hu = np.full(slab.shape, 0.0 if depth else -1000.0, np.float32)
         scan = acquire(scanner, hu, grid=slab, beam=rays)
@@ -210,7 +211,7 @@ def noise() -> Iterator[Row]:
     disk = 1000 * share(WATER, GRID.refine(2)) - 1000
     spread = []
     for photons in (2.5e5, 1e6, 4e6):
-        scanner = Scanner(**STANDARD, photons_per_ray=photons)
+        scanner = Scanner(STANDARD, noise=Noise(photons))
         scan = acquire(scanner, disk)
         error = image(scan.measured - scan.ideal, scanner)
         spread.append(float(error[torch.from_numpy(share((0, 0, 100), GRID) == 1)].std()) / 1000)
@@ -226,15 +227,13 @@ def starvation() -> Iterator[Row]:
     grid, beam = ImageGrid((128, 128), 2.8), ParallelBeam(180, 185, 2.8)
     hu = 1000 * share(WATER, grid.refine(2)) - 1000
     screw = {"Ti-6Al-4V": (share((20, 0, 22.5), grid.refine(2)))}
-    mono = Scanner(kvp=None, photons_per_ray=None)
+    mono = Scanner(Tube(kvp=None), noise=Noise(None))
     through = acquire(mono, hu, screw, grid, beam)
     extra = (through.measured - through.ideal).max() + 45 * mono.mu_water
     yield Row("starvation", "the scanner's own", float(torch.exp(-extra)), 2.5e-5, 3.5e-5)
     wrong = 0
     for photons in (1.0, 1e2, 1e4, 1e6, 1e9, 1e12):
-        scan = acquire(
-            Scanner(**STANDARD, photons_per_ray=photons, electronic_noise=5.0), hu, screw, grid, beam
-        )
+        scan = acquire(Scanner(STANDARD, noise=Noise(photons, electronic_noise=5.0)), hu, screw, grid, beam)
         wrong += sum(int((~field.isfinite()).sum()) for field in scan)
     yield Row("starvation", "values not finite over six doses", wrong, high=0)
 
@@ -242,15 +241,15 @@ def starvation() -> Iterator[Row]:
 def scatter() -> Iterator[Row]:
     """The scatter-to-primary ratio behind 300 mm of water, and what is left of it after correction."""
     disk = 1000 * share(WATER, GRID.refine(2)) - 1000
-    plain = Scanner(**QUIET, water_precorrection=False)
+    plain = Scanner(**QUIET, water=Water(False))
     primary = torch.exp(-acquire(plain, disk).ideal[0])
     for ratio in (0.05, 0.2):
-        scanner = Scanner(**QUIET, water_precorrection=False, scatter_to_primary=ratio)
+        scanner = Scanner(**QUIET, water=Water(False), scatter=Scatter(ratio))
         total = torch.exp(-acquire(scanner, disk).ideal[0])
         got = float((total / primary - 1)[:, 364].mean())
         yield Row("scatter", f"ratio of {ratio}, in it", got / ratio, 0.99, 1.01)
     for corrected in (0.0, 0.85, 1.0):
-        scanner = Scanner(**QUIET, scatter_to_primary=0.1, scatter_correction=corrected)
+        scanner = Scanner(**QUIET, scatter=Scatter(0.1, correction=corrected))
         hu = image(acquire(scanner, disk).ideal, scanner)
         bounds = (-1, 1) if corrected == 1.0 else (None, None)
         yield Row(
@@ -268,8 +267,8 @@ def presets() -> Iterator[Row]:
         except CtmarError as error:
             print(f"presets: left out: {error}", file=sys.stderr)
             return
-        quiet = preset(name, "abdomen", "medium", "scanner.photons_per_ray=null", "scanner.scatter_photons=0",
-                       "scanner.saturation=null")  # fmt: skip
+        quiet = preset(name, "abdomen", "medium", "scanner.noise.photons_per_ray=null",
+                       "scanner.faults.scatter_photons=0", "scanner.noise.saturation=null")  # fmt: skip
         scan, _, _ = quiet.scan(scene, [np.random.SeedSequence(0)] * 3)
         off = (scan.measured - scan.ideal).abs()[~scan.metal_trace]
         yield Row("presets", f"{name}: largest change off the trace", float(off.max()))

@@ -119,7 +119,7 @@ def series(folder: Path) -> None:
     scan = DicomScan(find_files(data / "ct"))
     anatomy = read_anatomy(data / "ct", data / "labels.nii.gz")
     parts = tuple(build(plan_construct(find_pedicles(anatomy), canal=find_canal(anatomy), alloy="steel")))
-    cfg = config("geometry/acquisition=clinical", "scanner=clinical", "scanner.slice_profile=null")
+    cfg = config("geometry/acquisition=clinical", "scanner=clinical", "scanner.optics.slice_profile=null")
     scanner, fan = make(cfg.scanner), make(cfg.geometry.acquisition)
     grid = ImageGrid(scan.shape, scan.spacing_mm[0])
     lies_on = grid.refine(2)

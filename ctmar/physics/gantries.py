@@ -7,7 +7,6 @@ bins and views are coarser than the scanner's, they are means over what falls in
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -27,7 +26,6 @@ from ctmar.operators.helical import (
     rebin_helical_to_parallel,
 )
 from ctmar.operators.rebinning import rebin_fan_to_parallel
-from ctmar.physics.detector import dilated
 from ctmar.physics.scanner import Acquisition, Scanner
 
 Images = NDArray[np.float32]
@@ -177,8 +175,7 @@ class _Helix:
     def __init__(
         self, scanner: Scanner, grid: ImageGrid, scan: HelicalScan, parallel: ParallelBeam, backend: str
     ) -> None:
-        self.scanner, self._scan, self._backend = copy(scanner), scan, backend
-        self.scanner.slice_profile = (1.0,)
+        self.scanner, self._scan, self._backend = scanner.of_single_slices(), scan, backend
         self._grid = grid.refine(scanner.oversampling)
         self._dense = dense_beam(scan.fan, parallel, interlace=False)
 
@@ -253,8 +250,8 @@ def rebinned(scan: Acquisition, rebin: Rebin, scanner: Scanner) -> Acquisition:
     """
     measured, clean, ideal = rebin(torch.stack([scan.measured, scan.clean, scan.ideal]), "cubic")
     path = rebin(scan.metal_path_mm, "linear")
-    trace = dilated(path > scanner.trace_epsilon_mm, scanner.trace_dilation)
-    if not scanner.measures_metal:
+    trace = scanner.trace.of(path)
+    if not scanner.trace.measures_metal:
         measured = torch.where(trace, 0.0, clean)
     return Acquisition(
         measured=measured,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,3 +153,18 @@ def named(name: str, materials: Mapping[str, Material]) -> Material:
     if name not in materials:
         raise CtmarError(f"material must be one of {', '.join(materials)}, got {name!r}")
     return materials[name]
+
+
+def with_own(given: Mapping[str, Any] | None) -> dict[str, Material]:
+    """:data:`MATERIALS` and those given, ``{name: {formula, density_g_cm3}}``; they may take a known name."""
+    own = (given or {}).items()
+    return MATERIALS | {
+        name: Material.of(**keyed(name, ("formula", "density_g_cm3"), one)) for name, one in own
+    }
+
+
+def keyed(name: str, keys: tuple[str, ...], given: Any) -> dict[str, Any]:
+    """The mapping of that name, if it has just these keys."""
+    if not isinstance(given, Mapping) or set(given) != set(keys):
+        raise CtmarError(f"{name} must have the keys {', '.join(keys)}, got {given!r}")
+    return dict(given)

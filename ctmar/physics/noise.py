@@ -12,28 +12,49 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Noise:
-    """Dose and detector electronics.
+    """Dose, detector electronics, and the range of what the detector shows.
 
     Attributes:
-        photons_per_ray: I0, photons that reach a bin through air; proportional to the mAs.
-        electronic: Standard deviation of the electronics' additive noise, in photons.
-        saturation: Signal in photons above which the detector shows no more; None for no limit.
+        photons_per_ray: I0, photons that reach a detector bin through air (without a bow-tie): the dose, in
+            proportion to the mAs; None for no noise.
+        electronic_noise: Standard deviation of the electronics' additive noise, in photons.
+        min_counts: Floor of the counts before the logarithm, in photons.
+        saturation: Most the detector shows, in photons; None for no limit.
+        current_modulation: Exponent of the tube current's dependence on the patient, a view each
+            (:func:`current_modulation`); 0 for a constant current.
 
     Raises:
         CtmarError: If a value is out of its range.
     """
 
-    photons_per_ray: float
-    electronic: float = 0.0
+    photons_per_ray: float | None = 1.0e6
+    electronic_noise: float = 0.0
+    min_counts: float = 1.0
     saturation: float | None = None
+    current_modulation: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.photons_per_ray > 0:
-            raise CtmarError(f"photons_per_ray must be positive or null, got {self.photons_per_ray!r}")
-        if not self.electronic >= 0:
-            raise CtmarError(f"electronic_noise must not be negative, got {self.electronic!r}")
-        if self.saturation is not None and not self.saturation > 0:
-            raise CtmarError(f"saturation must be positive or null, got {self.saturation!r}")
+        for name, value in (("photons_per_ray", self.photons_per_ray), ("saturation", self.saturation)):
+            if value is not None and not value > 0:
+                raise CtmarError(f"{name} must be positive or null, got {value!r}")
+        if not self.min_counts > 0:
+            raise CtmarError(f"min_counts must be positive, got {self.min_counts!r}")
+        for name, value in (
+            ("electronic_noise", self.electronic_noise),
+            ("current_modulation", self.current_modulation),
+        ):
+            if not value >= 0:
+                raise CtmarError(f"{name} must not be negative, got {value!r}")
+
+    def dose(self, thickest: Floats) -> Floats:
+        """Photons a ray of each view, 1 where there is no noise.
+
+        Args:
+            thickest: Largest line integral of each view.
+        """
+        if self.photons_per_ray is None:
+            return np.ones(len(thickest))
+        return self.photons_per_ray * current_modulation(thickest, self.current_modulation)
 
     def draw(self, mean: Floats, variance: Floats, seed: np.random.SeedSequence) -> Floats:
         """One reading of the detector, in photons.
@@ -50,8 +71,8 @@ class Noise:
         generator = np.random.default_rng(seed)
         worth = np.divide(variance, mean, out=np.ones_like(mean), where=mean > 0)
         reading: Floats = worth * generator.poisson(mean / worth).astype(np.float64)
-        if self.electronic:
-            reading = reading + generator.normal(0.0, self.electronic, reading.shape)
+        if self.electronic_noise:
+            reading = reading + generator.normal(0.0, self.electronic_noise, reading.shape)
         return reading if self.saturation is None else np.minimum(reading, self.saturation)
 
 

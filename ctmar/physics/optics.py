@@ -1,149 +1,52 @@
-"""From a plane to the signal that reaches each bin: spectrum, bow-tie, materials on the way, blur."""
+"""Settings of what lies between the focal spot and the bins: sub-rays, blur, slices."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from ctmar.geometry import FanBeam, ParallelBeam
-from ctmar.operators import RayTransform
-from ctmar.physics.bowtie import Bowtie
-from ctmar.physics.detector import averaged, bin_positions_mm, blur_kernel, blurred
-from ctmar.physics.materials import Material, attenuation, named
-from ctmar.physics.projection import MetalPaths, metal_paths, tissue_paths
-from ctmar.physics.spectra import Spectrum
-from ctmar.physics.tissue import tissue_fractions
-from ctmar.physics.transmission import TissueTable, transmitted
-
-TISSUES = ("water", "bone")
-TABLE_FROM = 500_000
-"""Sub-rays of a plane from which on a table pays, which takes about as many sums over energies to fill."""
-
-
-class Rays(NamedTuple):
-    """What is known of a beam before anything lies in it."""
-
-    positions_mm: NDArray[np.float64]
-    """``(bin,)`` distances from the axis of rotation."""
-    kernel: list[float]
-    """Of the blur, over sub-rays."""
-    filter_mm: Tensor | None
-    """``(1, sub-ray)`` thickness of the bow-tie."""
-    prefilter: NDArray[np.float64] | None
-    """``(bin, energy)`` share that the bow-tie lets through."""
-    air: Tensor
-    """``(2, bin)`` signal and its variance without a patient."""
-
-
-class Plane(NamedTuple):
-    """What the bins see of one plane; signals ``(2, view, bin)`` are mean and variance for one photon."""
-
-    without: Tensor
-    """The signal without metal."""
-    present: Tensor
-    """The signal with it."""
-    path_mm: Tensor
-    """``(view, bin)`` mean path through metal."""
+from ctmar.errors import CtmarError
 
 
 @dataclass(frozen=True)
 class Optics:
-    """All that happens before the detector.
+    """How finely the patient is seen, and how blurred.
 
     Attributes:
-        spectrum: What the detector sees through air, without a bow-tie.
-        materials: By name.
-        reference_kev: Energy to which CT numbers refer.
-        oversampling: Sub-rays a bin.
-        bowtie: The bow-tie, if there is one.
+        oversampling: Pixels and sub-rays a pixel and bin; sub-rays are averaged as intensities.
         focal_spot_mm: Width of the focal spot's image at the axis of rotation.
         detector_blur_mm: Full width at half maximum of the detector's response there.
-        metal_replaces_tissue: False adds the metal on top of the tissue.
+        slice_profile: Weights of the slices below, at and above each slice, an odd number; None for the slice
+            alone. More than one needs as many more slices on either side.
+
+    Raises:
+        CtmarError: If a value is out of its range.
     """
 
-    spectrum: Spectrum
-    materials: Mapping[str, Material]
-    reference_kev: float
-    oversampling: int
-    bowtie: Bowtie | None
-    focal_spot_mm: float
-    detector_blur_mm: float
-    metal_replaces_tissue: bool
-    _known: dict[ParallelBeam | FanBeam, Rays] = field(default_factory=dict, compare=False, repr=False)
+    oversampling: int = 2
+    focal_spot_mm: float = 0.0
+    detector_blur_mm: float = 0.0
+    slice_profile: Sequence[float] | None = None
 
-    def rays(self, beam: ParallelBeam | FanBeam) -> Rays:
-        """Bow-tie, blur and air scan of a beam of sub-rays; found once."""
-        if beam not in self._known:
-            fine = bin_positions_mm(beam)
-            positions = fine.reshape(-1, self.oversampling).mean(1)
-            step = beam.iso_spacing_mm if isinstance(beam, FanBeam) else beam.det_spacing_mm
-            kernel = blur_kernel(self.focal_spot_mm, self.detector_blur_mm, step)
-            thickness, prefilter, names = None, None, ["water"]
-            if self.bowtie is not None:
-                thickness = torch.from_numpy(self.bowtie.thickness_mm(fine)).float()[None]
-                names = [self.bowtie.material]
-                mu = attenuation(named(names[0], self.materials), self.spectrum.energies_kev)
-                prefilter = np.exp(-self.bowtie.thickness_mm(positions)[:, None] * mu)
-            behind = torch.zeros(1, len(fine)) if thickness is None else thickness
-            air = self._seen(self.transmitted(names, behind), kernel)
-            self._known[beam] = Rays(positions, kernel, thickness, prefilter, air)
-        return self._known[beam]
-
-    def plane(
-        self, hu: NDArray[np.float32], metal: Mapping[str, NDArray[np.float32]], fine: RayTransform[Any]
-    ) -> Plane:
-        """What the bins see of a plane without its metal and with it.
-
-        Args:
-            hu: ``(H, W)`` CT numbers without metal.
-            metal: ``(H, W)`` volume fraction of each metal.
-            fine: Ray transform of the plane's pixels and the sub-rays.
-        """
-        rays = self.rays(fine.beam)
-        tissue = np.stack(tissue_fractions(hu, self.reference_kev))
-        paths, names = tissue_paths(tissue, fine), list(TISSUES)
-        if self.bowtie is not None and rays.filter_mm is not None:
-            paths = torch.cat([paths, rays.filter_mm[None].expand(1, *paths.shape[1:])])
-            names.append(self.bowtie.material)
-        tabled = len(names) == len(TISSUES) and paths[0].numel() >= TABLE_FROM
-        without = self._tissues(paths) if tabled else self.transmitted(names, paths)
-        clean = self._seen(without, rays.kernel)
-        found = metal_paths(tissue, metal, fine, self.metal_replaces_tissue)
-        if found is None:
-            return Plane(clean, clean, torch.zeros_like(clean[0]))
-        present = self._behind_metal(without, paths, found, [*names, *metal])
-        return Plane(clean, self._seen(present, rays.kernel), self._seen(found.inside.sum(0), rays.kernel))
-
-    def transmitted(self, names: Sequence[str], paths: Tensor) -> Tensor:
-        """Mean and variance ``(2, ...)`` of a photon's signal behind ``(material, ...)`` paths in mm."""
-        return transmitted(paths, *self._spectral(names))
+    def __post_init__(self) -> None:
+        whole = isinstance(self.oversampling, int) and not isinstance(self.oversampling, bool)
+        if not (whole and self.oversampling >= 1):
+            raise CtmarError(f"oversampling must be a positive whole number, got {self.oversampling!r}")
+        for name, value in (
+            ("focal_spot_mm", self.focal_spot_mm),
+            ("detector_blur_mm", self.detector_blur_mm),
+        ):
+            if not value >= 0:
+                raise CtmarError(f"{name} must not be negative, got {value!r}")
+        weights = self._weights
+        if len(weights) % 2 == 0 or min(weights) < 0 or not sum(weights) > 0:
+            given = self.slice_profile
+            raise CtmarError(f"slice_profile must hold an odd number of weights from 0 up, got {given!r}")
 
     @cached_property
-    def _tissues(self) -> TissueTable:
-        """The tissues' transmission, tabled."""
-        return TissueTable(*self._spectral(TISSUES))
+    def profile(self) -> tuple[float, ...]:
+        """The slice profile, of sum 1."""
+        return tuple(w / sum(self._weights) for w in self._weights)
 
-    def _spectral(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """``(material, energy)`` attenuation, and the weights of a photon's mean signal and its variance."""
-        energies = self.spectrum.energies_kev
-        mu = np.stack([attenuation(named(name, self.materials), energies) for name in names])
-        weights = np.stack([self.spectrum.weights, self.spectrum.variance_weights])
-        return torch.from_numpy(mu).float(), torch.from_numpy(weights).float()
-
-    def _behind_metal(self, without: Tensor, paths: Tensor, metal: MetalPaths, names: list[str]) -> Tensor:
-        """The signal with metal: that without, but for the rays that meet some."""
-        hit = metal.inside.sum(0) > 0
-        mixture = torch.cat([paths[:, hit], metal.inside[:, hit]])
-        mixture[: len(TISSUES)] -= metal.removed[:, hit]
-        present = without.clone()
-        present[:, hit] = self.transmitted(names, mixture)
-        return present
-
-    def _seen(self, fine: Tensor, kernel: list[float]) -> Tensor:
-        """What the bins see of sub-rays: blurred, then the mean."""
-        return averaged(blurred(fine, kernel), self.oversampling)
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        return tuple(float(w) for w in (self.slice_profile or (1.0,)))

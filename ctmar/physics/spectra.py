@@ -14,9 +14,9 @@ from ctmar.physics.materials import MATERIALS, Material, attenuation, named
 DETECTORS = ("integrating", "counting")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
-    """The photons that a detector sees through air, by energy.
+    """The photons that a detector sees through air, by energy; equal to itself alone.
 
     Attributes:
         energies_kev: Energies in keV.

@@ -119,11 +119,12 @@ def method_from_checkpoint(path: Path) -> "NetworkMethod":
     load_weights(model, checkpoint)
     if cfg.data.source != "image":
         Bar.say(f"the network was trained on data.source={cfg.data.source}; stored images want image")
+    scanner = make(cfg.scanner)
     trained = Trained(
         grid=make(cfg.geometry.grid),
         beam=make(cfg.geometry.beam),
-        mu_water=make(cfg.scanner).mu_water,
-        trace_epsilon_mm=float(cfg.scanner.trace_epsilon_mm),
+        mu_water=scanner.mu_water,
+        trace_epsilon_mm=scanner.trace_epsilon_mm,
         extended_scale=bool(cfg.data.get("extended_scale", False)),
     )
     return NetworkMethod(model, trained, str(cfg.model._target_).rpartition(".")[2].lower())

@@ -17,8 +17,7 @@ import torch
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.models.completion import UNetCompletion
-from ctmar.phantoms import ProceduralSpine
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner, Tube
 from ctmar.runs.build import make
 from ctmar.runs.cli import composed
 from ctmar.sample import MARSample, collate
@@ -31,7 +30,7 @@ def batch(cases: int) -> MARSample:
     """A batch of cases with random metal, 256², 360 views."""
     spine = ProceduralSpine({"train": 1}, LEVELS, (2.0, 2.0, 3.0))
     grid, beam = ImageGrid((256, 256), 1.4), ParallelBeam(360, 367, 1.4)
-    scanner = Scanner(filtration_mm={"Cu": 0.2}, electronic_noise=5.0)
+    scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(electronic_noise=5.0))
     made = Simulator(spine, RandomGenerator(), scanner, grid, beam, slices=1)
     return collate([made.case("train", index) for index in range(cases)])
 

@@ -16,8 +16,7 @@ import torch
 
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.phantoms import ProceduralSpine
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner, Tube
 from ctmar.scenes import RealisticGenerator
 
 BODIES, TIMED_BODIES = 20, 8
@@ -29,7 +28,7 @@ def simulator(small: bool = False) -> Simulator:
     spine = ProceduralSpine({"train": BODIES}, LEVELS, (2.0, 2.0, 3.0) if small else (1.0, 1.0, 2.0))
     grid = ImageGrid((64, 64), 5.6) if small else ImageGrid((256, 256), 1.4)
     beam = ParallelBeam(48, 93, 5.6) if small else ParallelBeam(360, 367, 1.4)
-    scanner = Scanner(filtration_mm={"Cu": 0.2}, electronic_noise=5.0)
+    scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(electronic_noise=5.0))
     return Simulator(spine, RealisticGenerator(), scanner, grid, beam)
 
 

@@ -24,7 +24,7 @@ from ctmar.implants.placing import misplaced
 from ctmar.implants.planner import plan_rods
 from ctmar.implants.spinal import POROUS, cage, cement, cleared, cross_link, hook, interspinous, laminectomy
 from ctmar.operators import RayTransform
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner, Tube
 from ctmar.report.construct import Look, draw_construct
 from ctmar.scenes import Scene
 from ctmar.units import mu_to_hu
@@ -136,7 +136,7 @@ CONSTRUCTS: dict[str, tuple[str, Callable[[Patient], Plan]]] = {
 
 def scanned(anatomy: Anatomy, plan: Plan) -> tuple[Look, int]:
     """The body with its construct as the standard scanner shows it, and its first slice."""
-    scanner = Scanner(filtration_mm={"Cu": 0.2}, electronic_noise=5.0)
+    scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(electronic_noise=5.0))
     ray = RayTransform(GRID, BEAM)
     fine = RayTransform(GRID.refine(scanner.oversampling), BEAM.refine(scanner.oversampling))
     parts, changed = build(plan), changes(plan)

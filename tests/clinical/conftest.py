@@ -5,7 +5,7 @@ import pytest
 
 from ctmar.geometry import FanBeam, ImageGrid
 from ctmar.operators import RayTransform
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner, Tube
 from ctmar.units import mu_to_hu
 
 PIXELS, SPACING_MM = 112, 2.0
@@ -35,7 +35,7 @@ def scanned(metal: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     Acquired on pixels a third of the stored ones' size and two sub-rays a bin, reconstructed by rebinning:
     neither the grid nor the rays are those that a correction projects.
     """
-    scanner = Scanner(filtration_mm={"Cu": 0.2}, photons_per_ray=2e6, trace_epsilon_mm=0.1)
+    scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(2e6))
     grid = ImageGrid((PIXELS, PIXELS), SPACING_MM)
     fan = FanBeam(360, 251, 2.4, 570, 470, "arc")
     fine = RayTransform(grid.refine(3), fan.refine(2))

@@ -10,7 +10,7 @@ from ctmar.clinical.methods import Views
 from ctmar.clinical.virtual import trace_of, virtual_ray
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner, Tube
 from ctmar.units import mu_to_hu
 from tests.clinical.conftest import PIXELS, SPACING_MM, body, disk
 
@@ -84,7 +84,7 @@ def screws() -> Scan:
         metal |= bar((20 * side, -40, 10 * side, 10), 7, fine)
         metal |= disk(20 * side, -40, 8, fine, SPACING_MM / 2) > 0.5
     grid, fan = ImageGrid((PIXELS, PIXELS), SPACING_MM), FanBeam(480, 401, 1.5, 570, 470, "arc")
-    scanner = Scanner(filtration_mm={"Cu": 0.2}, photons_per_ray=2e5, trace_epsilon_mm=0.1)
+    scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(2e5))
     hu, parts = body(fine, SPACING_MM / 2)[None], {"316L": metal[None].astype(np.float32)}
     scan = scanner.acquire(
         hu, parts, RayTransform(grid.refine(2), fan.refine(2)), [np.random.SeedSequence(0)]

@@ -10,8 +10,7 @@ from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.phantoms import ProceduralSpine
-from ctmar.physics import Scanner
+from ctmar.physics import Noise, Scanner
 from ctmar.scenes.generators import MixedGenerator
 
 CASES = 6
@@ -22,7 +21,7 @@ def simulator() -> Simulator:
     return Simulator(
         spine,
         MixedGenerator(0.7),
-        Scanner(electronic_noise=5.0),
+        Scanner(noise=Noise(electronic_noise=5.0)),
         ImageGrid((64, 64), 5.6),
         ParallelBeam(48, 93, 5.6),
     )

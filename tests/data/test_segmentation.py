@@ -9,12 +9,12 @@ import torch
 from ctmar.data.segmentation import reprojected, stored_image, with_segmented_metal
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.physics import Acquisition, Scanner
+from ctmar.physics import Acquisition, Scanner, Tube
 from ctmar.units import hu_to_mu
 
 GRID, BEAM = ImageGrid((128, 128), 2.8), ParallelBeam(180, 185, 2.8)
 RAY = RayTransform(GRID, BEAM)
-SCANNER = Scanner(filtration_mm={"Cu": 0.2})
+SCANNER = Scanner(Tube(filtration_mm={"Cu": 0.2}))
 
 
 def disk(x: float, y: float, radius: float) -> np.ndarray:

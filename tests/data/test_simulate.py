@@ -14,9 +14,8 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
-from ctmar.phantoms import ProceduralSpine
-from ctmar.physics import Scanner
-from ctmar.physics.gantries import HelicalScan
+from ctmar.physics import Faults, Noise, Optics, Scanner, Trace, Tube
+from ctmar.physics.own_geometry import HelicalScan
 from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
 from ctmar.scenes.generators import RealisticGenerator
 
@@ -151,7 +150,7 @@ def test_image_source_is_what_the_stored_image_projects_to(anatomy: ProceduralSp
 
 
 def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> None:
-    ideal = Scanner(kvp=None, photons_per_ray=None, measures_metal=False)
+    ideal = Scanner(Tube(kvp=None), noise=Noise(None), trace=Trace(measures_metal=False))
     sample = simulator(anatomy, scanner=ideal, slices=1).case("train", 0)
     assert (sample.measured[sample.metal_trace] == 0).all()
     assert (sample.clean[sample.metal_trace] > 0).any()
@@ -160,7 +159,10 @@ def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> Non
 def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
     anatomy: ProceduralSpine,
 ) -> None:
-    plain, wide = Scanner(photons_per_ray=None), Scanner(photons_per_ray=None, slice_profile=[1, 1, 1])
+    plain, wide = (
+        Scanner(noise=Noise(None)),
+        Scanner(optics=Optics(slice_profile=[1, 1, 1]), noise=Noise(None)),
+    )
     sharp, soft = (simulator(anatomy, scanner=s).case("train", 3) for s in (plain, wide))
     assert soft.measured.shape == sharp.measured.shape
     mean = -torch.log(torch.exp(-sharp.clean).mean(0))
@@ -178,8 +180,8 @@ def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
 
 
 def test_shrunken_patients_are_the_same_patients_in_a_smaller_world(anatomy: ProceduralSpine) -> None:
-    mono = {"kvp": None, "photons_per_ray": None}
-    true, small = (simulator(anatomy, scanner=Scanner(**mono, shrink=f)) for f in (1.0, 2.5))
+    mono: dict = {"tube": Tube(kvp=None), "noise": Noise(None)}
+    true, small = (simulator(anatomy, scanner=Scanner(**mono, faults=Faults(shrink=f))) for f in (1.0, 2.5))
     assert small.ray.grid.spacing_mm == pytest.approx(true.ray.grid.spacing_mm / 2.5)
     assert small.ray.beam.det_spacing_mm == pytest.approx(true.ray.beam.det_spacing_mm / 2.5)
     a, b = true.case("test", 0), small.case("test", 0)
@@ -268,11 +270,13 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 def test_own_geometries_shrink_and_take_in_neighbours_like_any_other(
     anatomy: ProceduralSpine, acquisition: FanBeam | HelicalScan
 ) -> None:
-    mono = {"kvp": None, "photons_per_ray": None}
-    small = simulator(anatomy, acquisition=acquisition, scanner=Scanner(**mono, shrink=2.5)).case("test", 0)
+    mono: dict = {"tube": Tube(kvp=None), "noise": Noise(None)}
+    small = simulator(
+        anatomy, acquisition=acquisition, scanner=Scanner(**mono, faults=Faults(shrink=2.5))
+    ).case("test", 0)
     true = simulator(anatomy, acquisition=acquisition, scanner=Scanner(**mono)).case("test", 0)
     torch.testing.assert_close(true.clean / 2.5, small.clean, rtol=2e-2, atol=5e-2)
-    wide = Scanner(**mono, slice_profile=[1, 2, 1])
+    wide = Scanner(**mono, optics=Optics(slice_profile=[1, 2, 1]))
     three = simulator(anatomy, acquisition=acquisition, scanner=wide).case("test", 0)
     one = simulator(anatomy, acquisition=acquisition, scanner=wide, slices=1).case("test", 0)
     assert equal(three.center(), one)

@@ -10,14 +10,14 @@ import torch
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
-from ctmar.physics import Acquisition, Scanner
-from ctmar.physics.gantries import HelicalScan, dense_beam, make_gantry
+from ctmar.physics import Acquisition, Noise, Scanner, Trace, Tube
+from ctmar.physics.own_geometry import HelicalScan, dense_beam, make_gantry
 
 GRID, BEAM, SPACING = ImageGrid((96, 96), 3.6), ParallelBeam(120, 137, 3.6), 3.0
 ARC = FanBeam(240, 176, 4.0, 541.0, 408.0, "arc", 1.0)
 FLAT = FanBeam(240, 181, 4.1, 541.0, 408.0)
 HELIX = HelicalScan(ARC, slice_mm=3.0, pitch=1.2)
-QUIET = Scanner(kvp=None, photons_per_ray=None)
+QUIET = Scanner(Tube(kvp=None), noise=Noise(None))
 ACQUISITIONS = [ARC, FLAT, HELIX, HelicalScan(FLAT, 4.0, 1.0, "360LI")]
 NAMES = ["arc", "flat", "180LI", "360LI"]
 
@@ -97,7 +97,7 @@ def test_what_the_metal_does_off_the_trace_is_below_the_noise() -> None:
 
 @pytest.mark.parametrize("acquisition", ACQUISITIONS, ids=NAMES)
 def test_nothing_is_measured_behind_metal_of_the_ideal_scanner(acquisition: FanBeam | HelicalScan) -> None:
-    got = scan(acquisition, Scanner(kvp=None, photons_per_ray=None, measures_metal=False))
+    got = scan(acquisition, Scanner(Tube(kvp=None), noise=Noise(None), trace=Trace(measures_metal=False)))
     off = ~got.metal_trace
     assert (got.measured[got.metal_trace] == 0).all() and (got.clean[got.metal_trace] > 0.5).any()
     assert torch.equal(got.measured[off], got.clean[off])
@@ -149,7 +149,7 @@ def test_slices_are_the_same_alone_and_among_others() -> None:
 def test_all_rays_of_a_fan_share_in_the_noise(acquisition: FanBeam) -> None:
     """Each wanted bin is a mean over the fan's rays in it: near the axis so many times less variance."""
     photons = 1e5
-    scanner = Scanner(kvp=None, photons_per_ray=photons)
+    scanner = Scanner(Tube(kvp=None), noise=Noise(photons))
     gantry = make_gantry(scanner, GRID, acquisition, BEAM)
     air = np.full((1, 192, 192), -1000, np.float32)
     got = gantry.acquire(air, {}, 0, (0,), SPACING, [np.random.SeedSequence(7)])

@@ -36,7 +36,7 @@ def test_compound_noise_has_the_moments_of_photons_drawn_energy_by_energy() -> N
 
 def test_electronic_noise_adds_its_variance_and_saturation_cuts() -> None:
     mean = np.full(200_000, 2000.0)
-    reading = Noise(1e4, electronic=50.0).draw(mean, mean, SEED)
+    reading = Noise(1e4, electronic_noise=50.0).draw(mean, mean, SEED)
     assert reading.var() == pytest.approx(2000 + 2500, rel=0.01)
     assert Noise(1e4, saturation=1990.0).draw(mean, mean, SEED).max() == 1990.0
 
@@ -57,8 +57,10 @@ def test_current_follows_the_patient_and_keeps_the_dose() -> None:
     "arguments,message",
     [
         ({"photons_per_ray": 0.0}, "photons_per_ray must be positive or null, got 0.0"),
-        ({"electronic": -1.0}, "electronic_noise must not be negative, got -1.0"),
+        ({"electronic_noise": -1.0}, "electronic_noise must not be negative, got -1.0"),
         ({"saturation": 0.0}, "saturation must be positive or null, got 0.0"),
+        ({"min_counts": 0.0}, "min_counts must be positive, got 0.0"),
+        ({"current_modulation": -0.5}, "current_modulation must not be negative, got -0.5"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:

@@ -7,12 +7,12 @@ import torch
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.physics import Acquisition, Scanner
+from ctmar.physics import Acquisition, Faults, Noise, Optics, Scanner, Scatter, Trace, Tube, Water
 from ctmar.physics.materials import attenuation
 from ctmar.units import mu_to_hu
 
 GRID, BEAM = ImageGrid((96, 96), 3.6), ParallelBeam(120, 141, 3.6)
-MONO = {"kvp": None, "photons_per_ray": None}
+MONO: dict = {"tube": Tube(kvp=None), "noise": Noise(None)}
 
 
 def disk(radius_mm: float, fine: int = 2, over: int = 4, x_mm: float = 0.0, y_mm: float = 0.0) -> np.ndarray:
@@ -59,7 +59,8 @@ def test_water_disk_is_flat_after_precorrection_and_cups_without() -> None:
     ray = RayTransform(GRID, BEAM)
     spread = {}
     for corrected in (True, False):
-        scanner = Scanner(filtration_mm={"Cu": 0.2}, photons_per_ray=None, water_precorrection=corrected)
+        water = Water(precorrection=corrected)
+        scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(None), water=water)
         hu = mu_to_hu(ray.fbp(acquire(scanner, BODY).ideal), scanner.mu_water)[0].numpy()
         r = np.hypot(*np.mgrid[-47.5:48, -47.5:48]) * 3.6
         rings = [hu[(r >= a) & (r < a + 20)].mean() for a in (0, 40, 80)]
@@ -71,7 +72,7 @@ def test_water_disk_is_flat_after_precorrection_and_cups_without() -> None:
 
 @pytest.mark.parametrize("photons", [1e3, 1e5])
 def test_variance_of_line_integrals_is_one_over_detected_photons(photons: float) -> None:
-    scanner = Scanner(kvp=None, photons_per_ray=photons, detector="counting", oversampling=1)
+    scanner = Scanner(Tube(kvp=None), Optics(oversampling=1), Noise(photons))
     grid, beam = ImageGrid((100, 400), 1.0), ParallelBeam(200, 390, 1.0, angles=(0.0,) * 200)
     scan = scanner.acquire(
         np.zeros((1, 100, 400), np.float32), {}, RayTransform(grid, beam), [np.random.SeedSequence(3)]
@@ -83,7 +84,7 @@ def test_variance_of_line_integrals_is_one_over_detected_photons(photons: float)
 
 def test_starved_rays_stay_finite_at_any_dose() -> None:
     for photons in (1.0, 1e3, 1e9):
-        scan = acquire(Scanner(photons_per_ray=photons), BODY, CoCrMo=disk(30.0))
+        scan = acquire(Scanner(noise=Noise(photons)), BODY, CoCrMo=disk(30.0))
         for field in scan:
             assert field.isfinite().all()
 
@@ -101,21 +102,27 @@ def test_off_the_trace_clean_is_measured_and_on_it_a_draw_of_its_own() -> None:
     assert scan.metal_path_mm.max() == pytest.approx(8.0, rel=0.15)
 
 
-EVERYTHING = {
-    "focal_spot_mm": 4.0,
-    "detector_blur_mm": 4.0,
-    "scatter_to_primary": 0.2,
-    "scatter_correction": 0.8,
-    "current_modulation": 0.5,
-    "electronic_noise": 5.0,
-    "saturation": 9.0e5,
-    "bowtie": {"material": "Al", "profile_mm": [[0, 0], [100, 5], [200, 20]]},
+BOWTIE = {"material": "Al", "profile_mm": [[0, 0], [100, 5], [200, 20]]}
+SWITCHES: dict[str, dict] = {
+    "focal_spot_mm": {"optics": Optics(focal_spot_mm=4.0)},
+    "detector_blur_mm": {"optics": Optics(detector_blur_mm=4.0)},
+    "scatter": {"scatter": Scatter(0.2, correction=0.8)},
+    "current_modulation": {"noise": Noise(current_modulation=0.5)},
+    "electronic_noise": {"noise": Noise(electronic_noise=5.0)},
+    "saturation": {"noise": Noise(saturation=9.0e5)},
+    "bowtie": {"tube": Tube(bowtie=BOWTIE)},
+}
+EVERYTHING: dict = {
+    "tube": Tube(bowtie=BOWTIE),
+    "optics": Optics(focal_spot_mm=4.0, detector_blur_mm=4.0),
+    "noise": Noise(electronic_noise=5.0, saturation=9.0e5, current_modulation=0.5),
+    "scatter": Scatter(0.2, correction=0.8),
 }
 
 
-@pytest.mark.parametrize("switch", [*(sorted(set(EVERYTHING) - {"scatter_correction"})), "all"])
+@pytest.mark.parametrize("switch", [*sorted(SWITCHES), "all"])
 def test_with_each_effect_clean_is_measured_off_the_trace(switch: str) -> None:
-    scanner = Scanner(**(EVERYTHING if switch == "all" else {switch: EVERYTHING[switch]}))
+    scanner = Scanner(**(EVERYTHING if switch == "all" else SWITCHES[switch]))
     scan, plain = acquire(scanner, BODY, **SCREW), acquire(Scanner(), BODY, **SCREW)
     assert torch.equal(scan.measured[~scan.metal_trace], scan.clean[~scan.metal_trace])
     assert all(field.isfinite().all() for field in scan)
@@ -125,7 +132,7 @@ def test_with_each_effect_clean_is_measured_off_the_trace(switch: str) -> None:
 def test_blur_widens_the_trace_to_where_the_blurred_path_is() -> None:
     sharp, soft = (
         acquire(Scanner(**MONO), BODY, **SCREW),
-        acquire(Scanner(**MONO, detector_blur_mm=8.0), BODY, **SCREW),
+        acquire(Scanner(**MONO, optics=Optics(detector_blur_mm=8.0)), BODY, **SCREW),
     )
     assert not (sharp.metal_trace & ~soft.metal_trace).any()
     assert soft.metal_trace.sum() > 1.2 * sharp.metal_trace.sum()
@@ -143,13 +150,15 @@ def test_metal_replaces_tissue() -> None:
     area = math.pi * 12.0**2
     # Averaging intensities lowers the line integral of a partly covered bin a little.
     assert float(extra.mean()) == pytest.approx((titanium - water) * area, rel=0.03)
-    on_top = acquire(Scanner(**MONO, metal_replaces_tissue=False), BODY, Ti_6Al_4V=disk(12.0, x_mm=30.0))
+    on_top = acquire(
+        Scanner(**MONO, faults=Faults(metal_replaces_tissue=False)), BODY, Ti_6Al_4V=disk(12.0, x_mm=30.0)
+    )
     added = (on_top.measured - scan.measured)[0].sum(-1) * 3.6
     assert float(added.mean()) == pytest.approx(water * area, rel=0.06)
 
 
 def test_ideal_scanner_measures_nothing_behind_metal() -> None:
-    scan = acquire(Scanner(**MONO, measures_metal=False), BODY, **SCREW)
+    scan = acquire(Scanner(**MONO, trace=Trace(measures_metal=False)), BODY, **SCREW)
     assert (scan.measured[scan.metal_trace] == 0).all()
     assert torch.equal(scan.clean, scan.ideal)
     assert torch.equal(scan.measured[~scan.metal_trace], scan.ideal[~scan.metal_trace])
@@ -173,7 +182,7 @@ def test_a_slice_is_the_same_alone_and_among_others(effects: dict) -> None:
 def test_slice_profile_averages_intensities_over_z() -> None:
     hu = np.stack([BODY, BODY, np.full_like(BODY, -1000.0), BODY, BODY])
     fine = RayTransform(GRID.refine(2), BEAM.refine(2))
-    scanner = Scanner(**MONO, slice_profile=[1, 2, 1])
+    scanner = Scanner(**MONO, optics=Optics(slice_profile=[1, 2, 1]))
     assert scanner.margin_slices == 1 and scanner.slice_profile == (0.25, 0.5, 0.25)
     seeds = [np.random.SeedSequence(n) for n in range(3)]
     metal = {"316L": np.zeros_like(hu)}
@@ -190,10 +199,10 @@ def test_slice_profile_averages_intensities_over_z() -> None:
 
 
 def test_saturation_bends_air_and_spares_the_patient() -> None:
-    scan = acquire(Scanner(kvp=None, detector="counting", photons_per_ray=1e6, saturation=5e5), BODY)
+    scan = acquire(Scanner(Tube(kvp=None), noise=Noise(1e6, saturation=5e5)), BODY)
     air, inside = scan.ideal[0] == 0, scan.ideal[0] > 1.5
     assert air.any() and (scan.measured[0][air] == pytest.approx(math.log(2.0)))
-    plain = acquire(Scanner(kvp=None, detector="counting", photons_per_ray=1e6), BODY)
+    plain = acquire(Scanner(Tube(kvp=None), noise=Noise(1e6)), BODY)
     assert torch.equal(scan.measured[0][inside], plain.measured[0][inside])
 
 
@@ -202,7 +211,7 @@ def test_current_modulation_moves_noise_from_thick_views_to_thin_ones() -> None:
     ellipse = 1000 * ((c[None, :] / 160) ** 2 + (c[:, None] / 80) ** 2 < 1).astype(np.float32) - 1000
     spread = {}
     for strength in (0.0, 0.5):
-        scan = acquire(Scanner(photons_per_ray=1e5, current_modulation=strength), ellipse)
+        scan = acquire(Scanner(noise=Noise(1e5, current_modulation=strength)), ellipse)
         error = (scan.measured - scan.ideal)[0]
         # View 0 looks down the short axis, view 60 along the long one.
         spread[strength] = float(error[55:65, 60:80].std()) / float(error[-5:, 60:80].std())
@@ -215,7 +224,7 @@ def test_materials_of_ones_own_serve_as_metal_filter_and_replacement() -> None:
     own, replaced = (acquire(scanner, BODY, **{name: disk(6.0)}) for name in ("NiTi", "Ti_6Al_4V"))
     assert torch.equal(own.measured, replaced.measured)
     assert not torch.equal(acquire(Scanner(**MONO), BODY, Ti_6Al_4V=disk(6.0)).measured, replaced.measured)
-    assert Scanner(filtration_mm={"NiTi": 0.1}, materials={"NiTi": nitinol}).spectrum.weights.sum() > 0
+    assert Scanner(Tube(filtration_mm={"NiTi": 0.1}), materials={"NiTi": nitinol}).spectrum.weights.sum() > 0
     with pytest.raises(CtmarError, match="material must be one of .*, got 'NiTi'"):
         acquire(Scanner(**MONO), BODY, NiTi=disk(6.0))
 
@@ -223,7 +232,7 @@ def test_materials_of_ones_own_serve_as_metal_filter_and_replacement() -> None:
 @pytest.mark.parametrize("detector", ["flat", "arc"])
 def test_a_fan_is_scanned_like_any_other_beam(detector: str) -> None:
     beam = FanBeam(60, 161, 5.0, 570.0, 470.0, detector, det_offset_mm=1.25)
-    scanner = Scanner(**{**EVERYTHING, "saturation": None, "photons_per_ray": None, "electronic_noise": 0.0})
+    scanner = Scanner(**EVERYTHING | {"noise": Noise(None)})
     fine = RayTransform(GRID.refine(2), beam.refine(2))
     scan = scanner.acquire(BODY[None], {"316L": SCREW["Ti_6Al_4V"][None]}, fine, [np.random.SeedSequence(0)])
     assert scan.measured.shape == (1, 60, 161) and scan.metal_trace.any()
@@ -233,35 +242,50 @@ def test_a_fan_is_scanned_like_any_other_beam(detector: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments,message",
+    "part,arguments,message",
     [
-        ({"kvp": 75}, "kvp must be one of 70, 80, .*, got 75"),
-        ({"photons_per_ray": 0.0}, "photons_per_ray must be positive or null, got 0.0"),
-        ({"electronic_noise": -1.0}, "electronic_noise must not be negative"),
-        ({"min_counts": 0.0}, "min_counts must be positive, got 0.0"),
-        ({"oversampling": 1.5}, "oversampling must be a positive whole number, got 1.5"),
-        ({"trace_dilation": -1}, "trace_dilation must be a whole number from 0, got -1"),
-        ({"detector": "film"}, "detector must be one of integrating, counting, got 'film'"),
-        ({"filtration_mm": {"Xx": 1.0}}, "material must be one of water, .*, got 'Xx'"),
-        ({"focal_spot_mm": -1.0}, "focal_spot_mm must not be negative, got -1.0"),
+        (Optics, {"oversampling": 1.5}, "oversampling must be a positive whole number, got 1.5"),
+        (Optics, {"oversampling": True}, "oversampling must be a positive whole number, got True"),
+        (Optics, {"focal_spot_mm": -1.0}, "focal_spot_mm must not be negative, got -1.0"),
+        (Optics, {"detector_blur_mm": math.nan}, "detector_blur_mm must not be negative, got nan"),
         (
+            Optics,
             {"slice_profile": [1, 1]},
             "slice_profile must hold an odd number of weights from 0 up, got \\[1, 1\\]",
         ),
-        ({"bowtie": {"material": "Al"}}, "bowtie must have the keys material, profile_mm, got"),
+        (Trace, {"epsilon_mm": 0.0}, "trace.epsilon_mm must be positive, got 0.0"),
+        (Trace, {"dilation": -1}, "trace.dilation must be a whole number from 0, got -1"),
+        (Tube, {"bowtie": {"material": "Al"}}, "bowtie must have the keys material, profile_mm, got"),
+        (Faults, {"shrink": 0.0}, "shrink must be positive, got 0.0"),
+        (Faults, {"scatter_photons": -1.0}, "scatter_photons must not be negative, got -1.0"),
+    ],
+)
+def test_a_part_refuses_values_out_of_range(part: type, arguments: dict, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        part(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        ({"tube": Tube(kvp=75)}, "kvp must be one of 70, 80, .*, got 75"),
+        ({"tube": Tube(detector="film")}, "detector must be one of integrating, counting, got 'film'"),
+        ({"tube": Tube(filtration_mm={"Xx": 1.0})}, "material must be one of water, .*, got 'Xx'"),
         (
-            {"bowtie": {"material": "Xx", "profile_mm": [[0, 1]]}},
+            {"tube": Tube(bowtie={"material": "Xx", "profile_mm": [[0, 1]]})},
             "material must be one of water, .*, got 'Xx'",
         ),
         ({"materials": {"NiTi": {"formula": "NiTi"}}}, "NiTi must have the keys formula, density_g_cm3, got"),
         (
-            {"scatter_photons": 20.0, "photons_per_ray": None},
+            {"faults": Faults(scatter_photons=20.0), "noise": Noise(None)},
             "scatter_photons needs photons_per_ray, got null",
         ),
-        ({"water_degree": 0}, "water_degree must be a whole number from 1 to 12, got 0"),
-        ({"shrink": 0.0}, "shrink must be positive, got 0.0"),
+        ({"tube": None}, "tube must be a Tube, got None"),
+        ({"scatter": None}, "scatter must be a Scatter, got None"),
+        ({"noise": {"photons_per_ray": 1e5}}, "noise must be a Noise, got {'photons_per_ray': 100000.0}"),
+        ({"water": 3}, "water must be a Water, got 3"),
     ],
 )
-def test_values_out_of_range_are_refused(arguments: dict, message: str) -> None:
+def test_a_scanner_refuses_parts_that_make_none(arguments: dict, message: str) -> None:
     with pytest.raises(CtmarError, match=message):
         Scanner(**arguments)

@@ -3,54 +3,56 @@ import pytest
 import torch
 
 from ctmar.errors import CtmarError
+from ctmar.physics import Rays, Scatter
 from ctmar.physics.bowtie import Bowtie
-from ctmar.physics.scatter import Scatter
 from ctmar.physics.spectra import Spectrum
 
 SPECTRUM = Spectrum.tube(120, {})
 POSITIONS = (np.arange(400) - 199.5) * 1.0
-AIR = torch.ones(400)
+
+
+def rays(positions_mm: np.ndarray = POSITIONS, air: float = 1.0) -> Rays:
+    """Bins of one air signal."""
+    return Rays(positions_mm, torch.full((2, len(positions_mm)), air), SPECTRUM, 70.0)
 
 
 def test_air_scatters_nothing_and_a_patient_smoothly_everywhere() -> None:
-    scatter = Scatter(SPECTRUM, 0.1, 100.0, 0.0)
-    assert (scatter.of(torch.ones(3, 400), AIR, POSITIONS) == 0).all()
+    scatter = Scatter(0.1)
+    assert (scatter.of(torch.ones(3, 400), rays()) == 0).all()
     primary = torch.ones(1, 400)
     primary[:, 150:250] = 0.05
-    scattered = scatter.of(primary, AIR, POSITIONS)[0]
+    scattered = scatter.of(primary, rays())[0]
     assert (scattered > 0).all() and scattered.argmax() in (199, 200)
     assert scattered.diff().abs().max() < 0.02 * scattered.max()
 
 
 def test_scatter_is_linear_in_its_ratio_and_in_the_dose() -> None:
     primary = torch.rand(2, 400).clamp(min=0.05)
-    once = Scatter(SPECTRUM, 0.05, 100.0, 0.0).of(primary, AIR, POSITIONS)
-    torch.testing.assert_close(Scatter(SPECTRUM, 0.1, 100.0, 0.0).of(primary, AIR, POSITIONS), 2 * once)
-    torch.testing.assert_close(
-        Scatter(SPECTRUM, 0.05, 100.0, 0.0).of(3 * primary, 3 * AIR, POSITIONS), 3 * once
-    )
+    once = Scatter(0.05).of(primary, rays())
+    torch.testing.assert_close(Scatter(0.1).of(primary, rays()), 2 * once)
+    torch.testing.assert_close(Scatter(0.05).of(3 * primary, rays(air=3.0)), 3 * once)
 
 
 def test_scatter_does_not_depend_on_how_fine_the_bins_are() -> None:
     fine = (np.arange(1600) - 799.5) / 4
     shape = lambda s: torch.from_numpy(np.exp(-4 * np.exp(-((s / 90) ** 4)))[None]).float()  # noqa: E731
-    scatter = Scatter(SPECTRUM, 0.1, 80.0, 0.0)
-    coarse = scatter.of(shape(POSITIONS), AIR, POSITIONS)
-    dense = scatter.of(shape(fine), torch.ones(1600), fine).unflatten(-1, (-1, 4)).mean(-1)
+    scatter = Scatter(0.1, 80.0)
+    coarse = scatter.of(shape(POSITIONS), rays())
+    dense = scatter.of(shape(fine), rays(fine)).unflatten(-1, (-1, 4)).mean(-1)
     torch.testing.assert_close(coarse, dense, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "arguments,message",
     [
-        ((-0.1, 100.0, 0.0), "scatter_to_primary must not be negative, got -0.1"),
-        ((0.1, 0.0, 0.0), "scatter_fwhm_mm must be positive, got 0.0"),
-        ((0.1, 100.0, 1.5), "scatter_correction must be in \\[0, 1\\], got 1.5"),
+        ((-0.1, 100.0, 0.0), "scatter.to_primary must not be negative, got -0.1"),
+        ((0.1, 0.0, 0.0), "scatter.fwhm_mm must be positive, got 0.0"),
+        ((0.1, 100.0, 1.5), "scatter.correction must be in \\[0, 1\\], got 1.5"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(CtmarError, match=message):
-        Scatter(SPECTRUM, *arguments)
+        Scatter(*arguments)
 
 
 def test_a_bowtie_is_linear_between_its_points_and_the_same_on_both_sides() -> None:

@@ -4,7 +4,7 @@ import torch
 
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.physics import Scanner, optics
+from ctmar.physics import Noise, Scanner, exposure
 from ctmar.physics.materials import attenuation
 from ctmar.physics.spectra import Spectrum
 from ctmar.physics.transmission import TissueTable, transmitted
@@ -49,9 +49,9 @@ def test_a_plane_of_many_rays_is_the_same_by_table_and_by_sum(monkeypatch: pytes
     hu[:, 8:56, 8:56] = 20.0
     hu[:, 24:40, 24:40] = 900.0
     scans = []
-    for least in (optics.TABLE_FROM, 0):
-        monkeypatch.setattr(optics, "TABLE_FROM", least)
-        scans.append(Scanner(photons_per_ray=None).acquire(hu, {}, fine, [np.random.SeedSequence(0)]).ideal)
+    for least in (exposure.TABLE_FROM, 0):
+        monkeypatch.setattr(exposure, "TABLE_FROM", least)
+        scans.append(Scanner(noise=Noise(None)).acquire(hu, {}, fine, [np.random.SeedSequence(0)]).ideal)
     assert not torch.equal(*scans)
     torch.testing.assert_close(*scans, rtol=0, atol=3e-5)
 

@@ -60,7 +60,7 @@ def test_values_of_another_type_do_not(value: Any, hint: Any) -> None:
             "grid.clip must be a number, got 'x'",
         ),
         (
-            {"a": [{"_target_": "ctmar.physics.Scanner", "kvp": 80.5}]},
+            {"a": [{"_target_": "ctmar.physics.Tube", "kvp": 80.5}]},
             r"grid.a\[0\].kvp must be a whole number or null, got 80.5",
         ),
     ],
@@ -72,4 +72,4 @@ def test_a_wrong_one_is_named_by_its_key(node: Any, message: str) -> None:
 
 def test_what_cannot_be_read_passes() -> None:
     check_types({"_target_": "no.such.thing", "a": 1}, "x")
-    check_types({"_target_": "ctmar.physics.Scanner", "kvp": None, "unknown": "x"}, "scanner")
+    check_types({"_target_": "ctmar.physics.Tube", "kvp": None, "unknown": "x"}, "scanner")
