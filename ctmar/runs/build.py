@@ -17,7 +17,7 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.models.base import Completion
-from ctmar.runs.moved_targets import renamed
+from ctmar.runs.moved import upgraded
 from ctmar.runs.typed import check_types
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
@@ -120,11 +120,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = manifest["schema"] == SCHEMA and {"config", "dtype", "shard_cases", "code"} <= set(manifest)
+        known = known and isinstance(manifest["config"], dict)
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
         raise CtmarError(f"{path} must be the manifest of a data set, schema {SCHEMA}; it is not")
-    return manifest
+    return manifest | {"config": upgraded(manifest["config"])}
 
 
 def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:

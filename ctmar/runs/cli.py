@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ctmar
 from ctmar.errors import CtmarError, flat
 from ctmar.runs.environment import drop_empty
+from ctmar.runs.moved import renamed
 from ctmar.runs.processes import relaunchable
 
 if TYPE_CHECKING:
@@ -48,12 +49,8 @@ def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
     from hydra.core.global_hydra import GlobalHydra
 
     drop_empty()
-    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            return compose(job, overrides=list(overrides))
-    finally:
-        GlobalHydra.instance().hydra = running
+    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+        return compose(job, overrides=renamed(overrides))
 
 
 def printed(job: Callable[[], str]) -> int:
@@ -94,6 +91,7 @@ def main(job: str | None = None) -> int:
     # Hydra then raises instead of printing; the line is ours to print.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = renamed(sys.argv[1:])
     lines: list[str] = []
     try:
         _hydra_main(job, lines)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
 from ctmar.models import pretrained
-from ctmar.runs.moved_targets import renamed
+from ctmar.runs.moved import upgraded
 
 STATIONS = ("anatomy", "geometry", "models", "phantoms", "physics", "scenes")
 """Parts of ctmar whose classes a checkpoint may name: none writes or runs what it is told."""
@@ -49,7 +49,7 @@ def config_of(checkpoint: dict[str, Any]) -> DictConfig:
     Raises:
         CtmarError: It names another class or a function.
     """
-    config = {key: _offline(value) for key, value in renamed(checkpoint[CONFIG_KEY]).items()}
+    config = {key: _offline(value) for key, value in upgraded(checkpoint[CONFIG_KEY]).items()}
     for key, value in config.items():
         for target in () if key in NEVER_MADE else _targets(value):
             _require_ours(target)
