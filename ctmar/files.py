@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,3 +39,8 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, whole or not at all."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def file_stem(case_id: str) -> str:
+    """``case_id`` as a file's name: what is no letter, digit, dot or hyphen becomes an underscore."""
+    return re.sub(r"[^\w.-]", "_", case_id)

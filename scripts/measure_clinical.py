@@ -1,13 +1,17 @@
 """``ctmar correct`` where the truth is known and on real CT: ``python scripts/measure_clinical.py PART``.
 
 ``simulated`` scans bodies in fan beams on pixels half as wide, reconstructs them, and corrects the images
-alone; ``series`` puts a construct into a real DICOM series the same way and writes it to ``FOLDER``;
-``stent`` corrects the stent graft. Real CT is looked for in ``CTMAR_DATA``.
+alone; ``--json`` writes its table as rows. ``series`` puts a construct into a real DICOM series the same way
+and writes it to ``FOLDER``; ``stent`` corrects the stent graft. Real CT is looked for in ``CTMAR_DATA``.
 """
 
 import argparse
+import json
 import os
+import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +21,38 @@ from torch import Tensor
 
 from ctmar.anatomy import read_anatomy
 from ctmar.anatomy.landmarks import find_canal, find_pedicles
-from ctmar.clinical import METHODS, BrightVoxels, correct
+from ctmar.case import Scan
+from ctmar.clinical import STORED, BrightVoxels, correct, find_metal
 from ctmar.clinical.dicom_files import find_files
 from ctmar.clinical.dicom_scan import DicomScan
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import MU_WATER, Classical, Method
-from ctmar.clinical.virtual import trace_of, virtual_ray
-from ctmar.completion import linear_interpolation, nmar
-from ctmar.data.segmentation import with_segmented_metal
+from ctmar.clinical.job import MakeMethod, Request, correct_file
+from ctmar.data.simulate import Simulator
+from ctmar.errors import CtmarError
+from ctmar.files import write_text
 from ctmar.geometry import ImageGrid
 from ctmar.implants import build, plan_construct
+from ctmar.methods import LI, NMAR
 from ctmar.metrics import near_metal_mask
 from ctmar.operators import RayTransform
-from ctmar.physics import Acquisition
+from ctmar.physics.detector import dilated
+from ctmar.runs.arguments import METHODS
 from ctmar.runs.build import build_simulator, make
 from ctmar.runs.cli import composed
-from ctmar.runs.correct import method_from_checkpoint, pretrained, shipped
+from ctmar.runs.correct import NETWORKS, method_from_checkpoint, network_method
 from ctmar.scenes import Scene
+from ctmar.stored import MU_WATER
+from ctmar.stored.virtual import trace_of, virtual_ray
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, mu_to_hu
 
 SETS = (("thorax", "realistic", 6), ("procedural", "realistic", 4), ("thorax", "random", 4))
+SCANS = sum(count for *_, count in SETS)
+DEFAULT = "default"
+"""What ``ctmar correct`` takes where no method is named."""
+WORSE = 1.05
+"""A scan whose error is this many times the uncorrected image's has become worse."""
+RAW_TRACE_MM = 0.1
+"""Path through the mask from which on a ray of raw data belongs to its trace."""
+Rows = Mapping[str, Sequence[float]]
 
 
 def config(*overrides: str) -> Any:
@@ -44,12 +60,10 @@ def config(*overrides: str) -> Any:
     return composed("train", [*overrides, "paths.output_dir=."])
 
 
-def simulated(
-    methods: list[str | Method], clipped: bool = False, counts: tuple[int, ...] = (6, 4, 4)
-) -> None:
-    """Near-metal RMSE over the uncorrected image's, from images and from raw data with the same metal."""
-    rows: dict[str, list[float]] = {"uncorrected": []}
-    for (anatomy, data, _), count in zip(SETS, counts, strict=True):
+def simulated(methods: Mapping[str, MakeMethod], clipped: bool = False) -> dict[str, list[float]]:
+    """Near-metal RMSE of each scan by method, from images and from raw data with the same metal; printed."""
+    rows: dict[str, list[float]] = {}
+    for anatomy, data, count in SETS:
         cfg = config(
             f"anatomy={anatomy}",
             f"data={data}",
@@ -66,49 +80,74 @@ def simulated(
                 + "  ".join(f"{name} {values[-1]:.0f}" for name, values in rows.items()),
                 flush=True,
             )
-    before = np.array(rows["uncorrected"])
-    print(f"{'method':14s} {'mean':>6s} {'median':>6s} {'ratio of means':>14s} {'mean ratio':>10s}")
-    for name, values in rows.items():
-        after = np.array(values)
+    return rows
+
+
+def table(errors: Rows) -> list[dict[str, Any]]:
+    """A row a method: mean and median error, what is off the uncorrected mean, how many scans got worse.
+
+    Args:
+        errors: Near-metal RMSE in HU of each scan by method, ``uncorrected`` among them.
+    """
+    before = np.asarray(errors["uncorrected"])
+    return [
+        {
+            "method": name,
+            "mean": float(np.mean(after)),
+            "median": float(np.median(after)),
+            "off_uncorrected": float(1 - np.mean(after) / before.mean()),
+            "worse_than_uncorrected": int((np.asarray(after) > WORSE * before).sum()),
+        }
+        for name, after in errors.items()
+    ]
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as text."""
+    print(f"{'method':16s} {'mean':>6s} {'median':>6s} {'off':>6s} {'worse':>5s}")
+    for row in rows:
         print(
-            f"{name:14s} {after.mean():6.1f} {np.median(after):6.1f} {after.mean() / before.mean():14.3f}"
-            f" {(after / before).mean():10.3f}"
+            f"{row['method']:16s} {row['mean']:6.1f} {row['median']:6.1f} {row['off_uncorrected']:6.1%}"
+            f" {row['worse_than_uncorrected']:5d}"
         )
 
 
 def one_case(
-    simulator: Any, index: int, methods: list[str | Method], clipped: bool = False
+    simulator: Simulator, index: int, methods: Mapping[str, MakeMethod], clipped: bool = False
 ) -> dict[str, float]:
     """RMSE near metal by method; the images cut off at 12 bits where asked for."""
-    sample, ray = simulator.case("test", index), simulator.ray
-    mu_water, spacing = float(sample.mu_water), ray.grid.spacing_mm
-    near = near_metal_mask(sample.body_mask, sample.metal_mask, spacing)[0].numpy()
-    reference = sample.reference_hu[0].numpy()
+    case = simulator.case("test", index)
+    scan, spacing = case.scan, simulator.ray.grid.spacing_mm
+    near = near_metal_mask(case.truth.body_mask[0], scan.metal_mask[0], spacing)[0].numpy()
+    reference = case.truth.reference_hu[0, 0].numpy()
 
     def error(image: np.ndarray) -> float:
         return float(np.sqrt(np.mean((image - reference)[near] ** 2)))
 
-    stored = mu_to_hu(ray.fbp(sample.measured), mu_water)[0].numpy().round()
+    stored = scan.image_hu(scan.measured)[0, 0].numpy().round()
     if clipped:
         stored = stored.clip(STORED_MIN_HU, STORED_MAX_HU)
     out = {"uncorrected": error(stored)}
-    for method in methods:
-        name = method if isinstance(method, str) else method.name
-        out[name] = error(correct(stored[None], (spacing, spacing, 1.0), method=method)[0])
-    from ctmar.clinical import find_metal
-
     bright = BrightVoxels()
     bright.add(stored)
-    mask = torch.from_numpy(find_metal(stored, spacing**2, bright.rule()))[None]
-    scan = Acquisition(
-        sample.measured, sample.clean, sample.measured, sample.metal_trace, sample.metal_path_mm
-    )
-    trace = with_segmented_metal(scan, mask, ray, 0.1).metal_trace
-    li = linear_interpolation(sample.measured, trace)
-    for name, y in (("raw li", li), ("raw nmar", nmar(sample.measured, trace, mask, ray, mu_water, li))):
-        image = mu_to_hu(ray.fbp(y), mu_water)[0].numpy()
-        out[name] = error(np.where(mask[0].numpy(), stored, image))
+    rule = bright.rule()
+    for name, make_method in methods.items():
+        method = make_method(bright.clipped(rule))
+        out[name] = error(correct(stored[None], (spacing, spacing, 1.0), method=method)[0])
+    mask = find_metal(stored, spacing**2, rule)
+    raw = with_metal(scan, torch.from_numpy(mask)[None, None])
+    for method in (LI(), NMAR()):
+        image = raw.image_hu(method.complete(raw).sinogram)[0, 0].numpy()
+        out[f"raw {method.name}"] = error(np.where(mask, stored, image))
     return out
+
+
+def with_metal(scan: Scan, mask: Tensor) -> Scan:
+    """Raw data with the trace of a mask from its image in place of the metal's own."""
+    path = scan.ray.forward(mask[0].float())
+    trace = dilated(path > RAW_TRACE_MM)[None]
+    path = torch.where(trace, path[None], 0.0)
+    return replace(scan, metal_mask=mask, metal_trace=trace, metal_path_mm=path, fills={})
 
 
 def series(folder: Path) -> None:
@@ -140,30 +179,14 @@ def series(folder: Path) -> None:
         print(index, {name: int((part > 0).sum()) for name, part in cut.metal.items()}, flush=True)
 
 
-def stent(methods: list[str | Method]) -> None:
+def stent(methods: Mapping[str, MakeMethod]) -> None:
     """Streaks before and after, and the change by distance from metal, of the stent graft."""
     source = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / "stent_graft" / "ct.nii.gz"
-    for method in methods:
+    for name, make_method in methods.items():
         with tempfile.TemporaryDirectory() as folder:
-            record = correct_file(
-                source,
-                Path(folder) / "out.nii.gz",
-                lambda clipped, m=method: as_method(m),
-                Wish(),
-                lambda line: None,
-            )
-        print(
-            record["method"],
-            record["ring_streaks_hu"],
-            record["rms_change_hu"],
-            f"{record['seconds']} s",
-            flush=True,
-        )
-
-
-def as_method(method: str | Method) -> Method:
-    """A method by name."""
-    return Classical(method) if isinstance(method, str) else method
+            output = Path(folder) / "out.nii.gz"
+            record = correct_file(source, output, make_method, Request(), lambda line: None)
+        print(name, record["ring_streaks_hu"], record["rms_change_hu"], f"{record['seconds']} s", flush=True)
 
 
 def off_trace(
@@ -177,29 +200,66 @@ def off_trace(
     return on, off
 
 
-def main() -> None:
-    """Runs the parts that are named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("simulated", "series", "stent"))
-    parser.add_argument("folder", nargs="?", type=Path, help="where series goes")
-    parser.add_argument("--methods", default=",".join(METHODS), help="by name, with commas; pretrained too")
-    parser.add_argument("--clipped", action="store_true", help="simulated: cut images off at 3071 HU")
-    parser.add_argument("--checkpoint", type=Path, help="a network beside them")
-    arguments = parser.parse_args()
-    named = [name for name in arguments.methods.split(",") if name]
-    weights = shipped(arguments.clipped)
-    methods: list[str | Method] = [pretrained(weights) if name == "pretrained" else name for name in named]
-    if arguments.checkpoint is not None:
-        methods.append(method_from_checkpoint(arguments.checkpoint))
+def maker(name: str) -> MakeMethod:
+    """What makes a method of ``ctmar correct``, for scans whose values are cut off or are not.
+
+    Raises:
+        CtmarError: There is none of that name.
+    """
+    chosen = METHODS[0] if name == DEFAULT else name
+    if chosen in NETWORKS:
+        return lambda clipped: network_method(chosen, clipped)
+    if chosen not in STORED:
+        raise CtmarError(f"--methods must be from {', '.join((DEFAULT, *METHODS))}, got {name!r}")
+    return lambda clipped: STORED[chosen]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    found = argparse.ArgumentParser(description=__doc__)
+    found.add_argument("part", choices=("simulated", "series", "stent"))
+    found.add_argument("folder", nargs="?", type=Path, help="where series goes")
+    known = ", ".join((DEFAULT, *METHODS))
+    found.add_argument("--methods", default=",".join(STORED), help=f"with commas, from {known}")
+    found.add_argument("--scans", type=int, choices=(SCANS,), default=SCANS, help="simulated: how many")
+    found.add_argument("--clipped", action="store_true", help="simulated: cut images off at 3071 HU")
+    found.add_argument("--json", type=Path, metavar="F", help="simulated: write the table's rows to F")
+    found.add_argument("--checkpoint", type=Path, help="a network beside them")
+    return found
+
+
+def main() -> int:
+    """Runs the part that is named; the exit status."""
+    parsing = parser()
+    arguments = parsing.parse_args()
+    if arguments.part == "series" and arguments.folder is None:
+        parsing.error("series needs a folder")
+    if arguments.json is not None and not arguments.json.parent.is_dir():
+        parsing.error(f"--json must lie in a folder that exists, got {arguments.json}")
+    try:
+        methods = {name: maker(name) for name in arguments.methods.split(",") if name}
+        if arguments.checkpoint is not None:
+            network, _ = method_from_checkpoint(arguments.checkpoint)
+            methods[network.name] = lambda clipped: network
+        run(arguments, methods)
+    except CtmarError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace, methods: Mapping[str, MakeMethod]) -> None:
+    """Runs the part that is named."""
     if arguments.part == "series":
-        if arguments.folder is None:
-            parser.error("series needs a folder")
         series(arguments.folder)
-    elif arguments.part == "simulated":
-        simulated(methods, arguments.clipped)
-    else:
+    elif arguments.part == "stent":
         stent(methods)
+    else:
+        rows = table(simulated(methods, arguments.clipped))
+        print_table(rows)
+        if arguments.json is not None:
+            write_text(arguments.json, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,8 +16,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import DEFAULT_METHOD, METHODS, Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import DEFAULT_METHOD, STORED, stored_method
 from ctmar.errors import CtmarError
 
 TIMEOUT_S = 600
@@ -85,7 +85,9 @@ def correct_series(url: str, identifier: str, method: str) -> str:
     with tempfile.TemporaryDirectory(prefix="ctmar-") as folder:
         archive, output = Path(folder) / "series.zip", Path(folder) / "out"
         archive.write_bytes(request(f"{url}/series/{identifier}/archive"))
-        record = correct_file(archive, output, lambda clipped: Classical(method), Wish(), lambda line: None)
+        record = correct_file(
+            archive, output, lambda clipped: stored_method(method), Request(), lambda line: None
+        )
         if not record["slices_corrected"]:
             return "no metal: nothing stored"
         files = sorted(output.glob("*.dcm"))
@@ -100,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", help="such as http://localhost:8042")
     parser.add_argument("series")
-    parser.add_argument("--method", choices=METHODS, default=DEFAULT_METHOD)
+    parser.add_argument("--method", choices=STORED, default=DEFAULT_METHOD)
     arguments = parser.parse_args()
     url = arguments.url.rstrip("/")
     try:

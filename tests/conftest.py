@@ -11,8 +11,10 @@ import torch
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from ctmar.anatomy import Anatomy
+from ctmar.case import Case, Scan, Truth
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.operators import RayTransform
 from ctmar.runs.environment import drop_empty
-from ctmar.sample import MARSample
 from tests.toy_spine import make_spine
 
 drop_empty()
@@ -38,10 +40,10 @@ def toy_spine() -> Anatomy:
 
 
 @pytest.fixture(scope="session")
-def make_sample() -> Callable[..., MARSample]:
+def make_case() -> Callable[..., Case]:
     """Gives ``make(batch, slices, views, bins)``: blobs as anatomy, a blob of metal, a crude fill."""
 
-    def make(batch: int = 2, slices: int = 1, views: int = 48, bins: int = 65, seed: int = 0) -> MARSample:
+    def make(batch: int = 2, slices: int = 1, views: int = 48, bins: int = 65, seed: int = 0) -> Case:
         generator = np.random.default_rng(seed)
         shape = (batch, slices, views, bins)
         theta = np.arange(views)[:, None] * np.pi / views
@@ -60,19 +62,23 @@ def make_sample() -> Callable[..., MARSample]:
         li = torch.where(trace, 0.9 * clean, measured)
         nmar = torch.where(trace, 0.95 * clean, measured)
         image = torch.zeros(batch, slices, 8, 8)
-        return MARSample(
+        scan = Scan(
             measured=measured,
-            clean=clean,
             metal_trace=trace,
-            metal_path_mm=path_mm,
-            fills={"li": li, "nmar": nmar},
-            reference_hu=image,
             metal_mask=image.bool(),
+            metal_path_mm=path_mm,
+            mu_water=torch.full((batch,), 0.02),
+            ray=RayTransform(ImageGrid((8, 8), 1.0), ParallelBeam(views, bins, 1.0)),
+            fills={"li": li, "nmar": nmar},
+            case_id=tuple(f"test-{i}" for i in range(batch)),
+        )
+        truth = Truth(
+            clean=clean,
+            reference_hu=image,
             body_mask=image.bool(),
             tissue_labels=image.byte(),
-            mu_water=torch.full((batch,), 0.02),
-            case_id=[f"test-{i}" for i in range(batch)],
-            parameters=[{} for _ in range(batch)],
+            parameters=tuple({} for _ in range(batch)),
         )
+        return Case(scan, truth)
 
     return make

@@ -1,29 +1,24 @@
 """Image panels of a few validation cases, to whatever loggers there are."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from ctmar.case import Case, Scan
 from ctmar.errors import CtmarError
-from ctmar.evaluation import evaluate_case, has_own_image
-from ctmar.operators import RayTransform
-from ctmar.report.canvas import figure_rgb, file_stem, save_figure
+from ctmar.evaluation import evaluate_case
+from ctmar.files import file_stem
+from ctmar.methods import Method, Uncorrected
+from ctmar.methods.elsewhere import FunctionMethod
+from ctmar.report.canvas import figure_rgb, save_figure
 from ctmar.report.panels import panel_figure
-from ctmar.sample import MARSample
-
-
-class Completes(Protocol):
-    """What the callback asks of a module."""
-
-    def complete(self, sample: MARSample) -> Tensor:
-        """The completed sinogram, in the shape of ``sample.measured``."""
-        ...
+from ctmar.training.fit import Fit
 
 
 class ImagePanels(Callback):
@@ -31,10 +26,8 @@ class ImagePanels(Callback):
 
     wandb gets images, TensorBoard too, both against the epoch (a GAN's ``global_step`` counts both
     optimisers); beside the csv logger's metrics PNGs are saved in ``panels/`` of the run's folder.
-    A module without ``complete(sample)`` is an error.
 
     Args:
-        ray: The geometry of the cases' images and sinograms.
         filter: Of the FBP, as in :meth:`RayTransform.fbp`.
         every_n_epochs: Panels after each n-th epoch.
         num_cases: How many cases, the first of the validation set.
@@ -43,7 +36,6 @@ class ImagePanels(Callback):
 
     def __init__(
         self,
-        ray: RayTransform,
         filter: str = "ram-lak",
         every_n_epochs: int = 1,
         num_cases: int = 2,
@@ -53,7 +45,7 @@ class ImagePanels(Callback):
             raise CtmarError(
                 f"every_n_epochs and num_cases must be positive, got {every_n_epochs} and {num_cases}"
             )
-        self.ray, self.filter = ray, filter
+        self.filter = filter
         self.every_n_epochs, self.num_cases = every_n_epochs, num_cases
         self.folder = Path(folder) if folder is not None else None
         self._pictures: dict[str, NDArray[np.uint8]] = {}
@@ -67,17 +59,17 @@ class ImagePanels(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: MARSample,
+        batch: Case,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Completes, reconstructs and draws the cases of this batch that are among the first."""
         if not self._due(trainer) or dataloader_idx:
             return
-        for index in range(batch.measured.shape[0]):
+        for index in range(len(batch)):
             if len(self._pictures) == self.num_cases:
                 return
-            self._add(case_of(batch, index), cast(Completes, pl_module), trainer)
+            self._add(batch.one(index).to("cpu"), cast(Fit, pl_module), trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hands the panels to the loggers."""
@@ -109,19 +101,17 @@ class ImagePanels(Callback):
         folders = [logger.save_dir for logger in trainer.loggers if isinstance(logger, CSVLogger)]
         return Path(folders[0]) / "panels" if folders else None
 
-    @torch.no_grad()
-    def _add(self, sample: MARSample, module: Completes, trainer: Trainer) -> None:
+    def _add(self, case: Case, module: Fit, trainer: Trainer) -> None:
         """Draws one case: uncorrected, its fills, the module's completion and the clean sinogram's FBP."""
-        fills = {name: (lambda s, n=name: s.fills[n]) for name in sample.fills}
-        own = module if has_own_image(module) else module.complete
-        methods: dict[str, Any] = {"uncorrected": lambda s: s.measured} | fills | {"model": own}
-        result = evaluate_case(methods, sample, self.ray, self.filter)
-        center = sample.center()
+        methods: dict[str, Method] = {"uncorrected": Uncorrected()}
+        methods |= {name: FunctionMethod(partial(_fill, name), name) for name in case.scan.fills}
+        result = evaluate_case(methods | {"model": module.method}, case, self.filter)
+        center = case.center()
         figure = panel_figure(
             result.images_hu,
-            center.reference_hu[0, 0],
-            center.metal_mask[0, 0],
-            body_mask=center.body_mask[0, 0],
+            center.truth.reference_hu[0, 0],
+            center.scan.metal_mask[0, 0],
+            body_mask=center.truth.body_mask[0, 0],
             rmse_near=result.near_rmse(),
         )
         self._pictures[result.case_id] = figure_rgb(figure)
@@ -130,10 +120,5 @@ class ImagePanels(Callback):
             save_figure(figure, folder / f"epoch{trainer.current_epoch:04d}-{file_stem(result.case_id)}.png")
 
 
-def case_of(batch: MARSample, index: int) -> MARSample:
-    """One case of a batch, as a batch of one."""
-    take = slice(index, index + 1)
-    fields: dict[str, Any] = {
-        name: value[take] for name, value in batch._asdict().items() if not isinstance(value, dict)
-    }
-    return batch._replace(**fields, fills={name: fill[take] for name, fill in batch.fills.items()})
+def _fill(name: str, scan: Scan) -> Tensor:
+    return scan.fills[name]

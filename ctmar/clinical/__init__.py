@@ -1,16 +1,14 @@
 """A real scan in, a corrected scan out."""
 
 from ctmar.clinical.correct import Corrected, SliceCorrector, correct
-from ctmar.clinical.metal import BrightVoxels, MetalRule, find_metal
-from ctmar.clinical.methods import METHODS, Classical, Method
+from ctmar.clinical.methods import STORED
+from ctmar.stored import BrightVoxels, MetalRule, find_metal
 
 __all__ = [
-    "METHODS",
+    "STORED",
     "BrightVoxels",
-    "Classical",
     "Corrected",
     "MetalRule",
-    "Method",
     "SliceCorrector",
     "correct",
     "find_metal",

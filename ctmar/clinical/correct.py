@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ctmar.clinical.confirm import confirmed_metal
-from ctmar.clinical.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, find_metal
-from ctmar.clinical.methods import DEFAULT_METHOD, MU_WATER, Classical, Method, Slice, Views, spread_hu
-from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray
+from ctmar.case import middle_of
+from ctmar.clinical.methods import DEFAULT_METHOD, spread_hu, stored_method
 from ctmar.errors import CtmarError
-from ctmar.units import AIR_HU, hu_to_mu
+from ctmar.methods.base import Method, filled
+from ctmar.methods.nmar import NMAR
+from ctmar.stored import MU_WATER, BrightVoxels, MetalRule, find_metal, stored_scan
+from ctmar.stored.metal import LEAST_AREA_MM2
+from ctmar.stored.virtual import padding_mask, virtual_ray
+from ctmar.units import AIR_HU
 
 Image = NDArray[np.float32]
 SQUARE_TOLERANCE = 1e-3
@@ -29,7 +32,7 @@ class Corrected(NamedTuple):
     kept: NDArray[np.bool_]
     """Where nothing was changed: metal and padding, or the whole slice."""
     metal: NDArray[np.bool_]
-    """The metal, without streaks that were as bright (:func:`~ctmar.clinical.confirm.confirmed_metal`)."""
+    """The metal, without streaks that were as bright (:func:`~ctmar.stored.confirm.confirmed_metal`)."""
     spread_hu: Image | None
     """Disagreement of plausible methods (:func:`~ctmar.clinical.methods.spread_hu`), where asked for."""
 
@@ -50,7 +53,7 @@ class SliceCorrector:
         shape: Rows and columns of a slice.
         spacing_mm: Distance between rows and between columns; slices with other than square pixels
             are brought to square ones, and the change back.
-        method: A name of :data:`~ctmar.clinical.methods.METHODS`, or a method.
+        method: A name of :data:`~ctmar.clinical.methods.STORED`, or a method.
         backend: Projector backend.
         clipped: Whether the scan's values are cut off in metal. Its rays then confirm nothing, and every
             bright pixel counts as metal.
@@ -67,7 +70,7 @@ class SliceCorrector:
         if not all(np.isfinite(s) and s > 0 for s in spacing_mm):
             raise CtmarError(f"pixel spacing must be positive, got {tuple(spacing_mm)}")
         self.shape, self.spacing_mm, self.clipped = shape, spacing_mm, clipped
-        self.method: Method = Classical(method) if isinstance(method, str) else method
+        self.method = stored_method(method)
         finest = min(spacing_mm)
         self._square = max(spacing_mm) <= finest * (1 + SQUARE_TOLERANCE)
         on = (
@@ -76,6 +79,11 @@ class SliceCorrector:
             else tuple(round(n * s / finest) for n, s in zip(shape, spacing_mm, strict=True))
         )
         self.ray = virtual_ray((on[0], on[1]), finest, backend)
+
+    @property
+    def reach(self) -> int:
+        """Slices on either side that the method looks at."""
+        return (self.method.slices or 1) // 2
 
     @property
     def area_mm2(self) -> float:
@@ -88,7 +96,7 @@ class SliceCorrector:
         """Corrects the middle one of adjacent slices.
 
         Args:
-            images_hu: As many as the method looks at (``method.slices``), HU, none changed.
+            images_hu: As many as the method looks at, HU, none changed.
             metals: The metal of each.
             with_spread: Whether to say where methods disagree as well.
 
@@ -103,8 +111,9 @@ class SliceCorrector:
         if not metal.any():
             return Corrected(stored, np.ones(self.shape, bool), metal, nothing)
         window = [self._slice(image, mask) for image, mask in zip(images_hu, metals, strict=True)]
+        images, masks = (torch.stack(list(part)) for part in zip(*window, strict=True))
         with torch.inference_mode():
-            change, confirmed, spread = self._change(window, with_spread)
+            change, confirmed, spread = self._change(images, masks, with_spread)
         if self._square:
             metal = confirmed.numpy()
         else:
@@ -114,32 +123,29 @@ class SliceCorrector:
         spread_hu = None if spread is None else np.where(kept, np.float32(0), self._to_stored(spread))
         return Corrected(image.astype(np.float32), kept, metal, spread_hu)
 
-    def _change(self, window: Sequence[Slice], with_spread: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _change(
+        self, images_hu: Tensor, bright: Tensor, with_spread: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What is to be added to the middle slice outside its metal; the metal; and the methods' spread."""
-        image = window[len(window) // 2]
-        bare_hu = image.without_metal()
-        views = self.views(image, bare_hu)
-        completed = self.method.complete(window, views)
-        difference = torch.where(views.trace, completed - views.bare, 0.0)
-        corrected = bare_hu + self.ray.fbp(difference) * (1000.0 / MU_WATER)
-        corrected = self.method.finish(corrected, image, self.ray.grid.spacing_mm)
-        spread = spread_hu(image, views, completed) if with_spread else None
-        metal = image.metal
-        if not self.clipped:
-            metal = confirmed_metal(image.excess(bare_hu), metal, views, completed)
-        return corrected - image.image_hu, metal, spread
+        found = stored_scan(images_hu, bright, self.ray, clipped=self.clipped)
+        scan, middle = self.method.select(found.scan), middle_of(len(images_hu))
+        # One of the user's own may bear the name of NMAR, whose completion is at hand.
+        complete = filled(scan, self.method) if self.method == NMAR() else self.method.complete(scan).sinogram
+        completed = complete[:, middle_of(scan.slices)]
+        corrected = found.bare_hu[middle] + self.ray.fbp(completed[0] - found.bare[middle]) * (
+            1000.0 / MU_WATER
+        )
+        center = found.scan.center()
+        corrected = self.method.finish(center, corrected[None], images_hu[middle][None])[0]
+        spread = spread_hu(center, completed) if with_spread else None
+        return (corrected - images_hu[middle])[0], center.metal_mask[0, 0], spread
 
-    def views(self, image: Slice, bare_hu: Tensor) -> Views:
-        """The virtual scan of a slice whose image without metal is ``bare_hu``."""
-        path = self.ray.forward(image.metal.float())
-        return Views(self.ray.forward(hu_to_mu(bare_hu, MU_WATER)), trace_of(path), path, self.ray)
-
-    def _slice(self, image_hu: Image, metal: NDArray[np.bool_]) -> Slice:
+    def _slice(self, image_hu: Image, metal: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """The slice as it is projected: on square pixels, padding as air."""
         air = np.where(padding_mask(image_hu), np.float32(AIR_HU), image_hu).astype(np.float32)
         if self._square:
-            return Slice(torch.from_numpy(air), torch.from_numpy(metal))
-        return Slice(
+            return torch.from_numpy(air), torch.from_numpy(metal)
+        return (
             torch.from_numpy(_resampled(air, self.ray.grid.shape)),
             torch.from_numpy(_resampled(metal.astype(np.float32), self.ray.grid.shape) >= 0.5),
         )
@@ -171,8 +177,7 @@ def correct(
     Args:
         volume_hu: ``(slice, row, column)`` in HU, slices across the axis of rotation; not changed.
         spacing_mm: Voxel size in the order (x, y, z), as SimpleITK has it.
-        method: ``li``, ``nmar``, ``fsnmar``, ``mbhc``, ``tv``, or a method such as
-            :class:`~ctmar.clinical.network.NetworkMethod`.
+        method: ``li``, ``nmar``, ``fsnmar``, ``mbhc``, ``tv``, or any :class:`~ctmar.methods.base.Method`.
         rule: What counts as metal; found from the volume's own histogram where None.
         min_area_mm2: Smaller regions of metal are left out, for a rule found from the volume.
         backend: Projector backend.
@@ -195,7 +200,7 @@ def correct(
     corrector = SliceCorrector(volume_hu.shape[1:], spacing, method, backend, bright.clipped(rule))
     metal = [find_metal(image, corrector.area_mm2, rule) for image in volume]
     out = np.empty_like(volume)
-    reach = corrector.method.slices // 2
+    reach = corrector.reach
     for index in range(len(volume)):
         near = [min(max(index + step, 0), len(volume) - 1) for step in range(-reach, reach + 1)]
         out[index] = corrector.correct([volume[k] for k in near], [metal[k] for k in near]).image_hu

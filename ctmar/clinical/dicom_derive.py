@@ -6,7 +6,7 @@ from typing import Any
 
 from ctmar.clinical.dicom_elements import Element, Elements, elements_of, items_of, sequence_of
 from ctmar.clinical.dicom_files import CT_IMAGE, ENHANCED_CT
-from ctmar.clinical.scan import Derivation
+from ctmar.clinical.stack import Derivation
 
 STALE = (
     "IconImageSequence",

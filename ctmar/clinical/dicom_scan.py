@@ -15,7 +15,7 @@ from ctmar.clinical.dicom_files import Header, naming, quiet_pydicom
 from ctmar.clinical.dicom_parts import choose
 from ctmar.clinical.dicom_pixels import pixel_type, stored_pixels
 from ctmar.clinical.dicom_series import in_order, read_all
-from ctmar.clinical.scan import Derivation, Frame, Sink
+from ctmar.clinical.stack import Derivation, Frame, Sink
 from ctmar.errors import CtmarError
 
 KEPT_DATASETS = 2

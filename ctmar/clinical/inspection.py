@@ -6,29 +6,29 @@ from pathlib import Path
 
 from ctmar.clinical.dicom_files import Header, quiet_pydicom, read_headers
 from ctmar.clinical.dicom_parts import by_name, differences
-from ctmar.clinical.job import Wish, describe
-from ctmar.clinical.metal import MetalRule, find_metal
+from ctmar.clinical.job import Request, describe
 from ctmar.clinical.opening import files_of, opened
-from ctmar.clinical.scan import Scan
+from ctmar.clinical.stack import SliceStack
 from ctmar.clinical.survey import Progress, survey
 from ctmar.clinical.volume_scan import suffix_of
 from ctmar.errors import CtmarError
+from ctmar.stored.metal import MetalRule, find_metal
 
 
-def inspect(source: Path, wish: Wish, progress: Progress | None = None) -> list[str]:
+def inspect(source: Path, request: Request, progress: Progress | None = None) -> list[str]:
     """Sentences about an input, without patient data.
 
     Args:
         source: DICOM folder, zip or file, NIfTI, NRRD or MetaImage; only read.
-        wish: What counts as metal, and which series to look into.
+        request: What counts as metal, and which series to look into.
         progress: Told of each slice.
 
     Raises:
         CtmarError: Nothing that could be corrected.
     """
     lines = _contents(source) if source.is_dir() or suffix_of(source) is None else []
-    with opened(source, wish.series) as scan:
-        found = survey(scan, wish.rule(), wish.min_area_mm2, progress)
+    with opened(source, request.series) as scan:
+        found = survey(scan, request.rule(), request.min_area_mm2, progress)
         rows, columns = scan.shape
         reach = abs(scan.places_mm[-1] - scan.places_mm[0])
         lines.append(
@@ -67,7 +67,7 @@ def _contents(source: Path) -> list[str]:
     return lines + [f"{count} files: {why}" for why, count in sorted(others.items())]
 
 
-def _would_do(scan: Scan, bright: Sequence[int], rule: MetalRule) -> str:
+def _would_do(scan: SliceStack, bright: Sequence[int], rule: MetalRule) -> str:
     area = scan.spacing_mm[0] * scan.spacing_mm[1]
     metal = [k for k in bright if find_metal(scan.read(k), area, rule).any()]
     if not metal:

@@ -10,18 +10,18 @@ from typing import Any
 
 import ctmar
 from ctmar.clinical.correct import SliceCorrector
-from ctmar.clinical.extra import DifferenceSink
-from ctmar.clinical.metal import GROWN_SHARE, LEAST_AREA_MM2, MetalRule
-from ctmar.clinical.methods import Method
+from ctmar.clinical.difference import DifferenceSink
 from ctmar.clinical.opening import opened
 from ctmar.clinical.output import check_output, whole
 from ctmar.clinical.process import Outcome, process
-from ctmar.clinical.scan import Derivation, Scan, Sink
+from ctmar.clinical.stack import Derivation, Sink, SliceStack
 from ctmar.clinical.survey import Progress, Survey, survey
 from ctmar.clinical.viewer import correction_page
 from ctmar.clinical.volume_scan import NIFTI, suffix_of
 from ctmar.errors import CtmarError
+from ctmar.methods.base import Method
 from ctmar.metrics import SHELLS_MM
+from ctmar.stored.metal import GROWN_SHARE, LEAST_AREA_MM2, MetalRule
 
 EXTRAS = ("difference", "uncertainty", "seg")
 
@@ -30,7 +30,7 @@ MakeMethod = Callable[[bool], Method]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What is asked for beside input, output and method.
 
     Attributes:
@@ -63,7 +63,7 @@ def correct_file(
     source: Path,
     output: Path,
     make_method: MakeMethod,
-    wish: Wish,
+    request: Request,
     say: Callable[[str], None],
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def correct_file(
         source: DICOM folder, zip or file, NIfTI, NRRD or MetaImage; only read.
         output: A folder; for a volume file the file, by its suffix, or a folder for it.
         make_method: Makes the method.
-        wish: Everything else.
+        request: Everything else.
         say: Told in sentences, without patient data, what is found and done.
         progress: Told of each slice.
 
@@ -83,36 +83,36 @@ def correct_file(
     Raises:
         CtmarError: Anything that stands against it; the output is as it was.
     """
-    rule = wish.rule()
+    rule = request.rule()
     if not source.exists():
         raise CtmarError(f"the input must be a file or a folder, got {source}, which does not exist")
     is_volume = source.is_file() and suffix_of(source) is not None
     is_folder = not is_volume or suffix_of(output) is None
     _check_suffixes(source, output, is_volume, is_folder)
-    check_output(output, source, is_folder, wish.overwrite)
+    check_output(output, source, is_folder, request.overwrite)
     started = time.monotonic()
-    with opened(source, wish.series) as scan:
+    with opened(source, request.series) as scan:
         for note in scan.notes:
             say(note)
-        if "seg" in wish.also and not scan.is_dicom:
+        if "seg" in request.also and not scan.is_dicom:
             raise CtmarError("seg is a DICOM object: it needs a DICOM input, got a volume file")
-        found = survey(scan, rule, wish.min_area_mm2, progress)
+        found = survey(scan, rule, request.min_area_mm2, progress)
         say(describe(found, len(scan.places_mm)))
         method = make_method(found.clipped)
         corrector = SliceCorrector(scan.shape, scan.spacing_mm, method, clipped=found.clipped)
         with whole(output, is_folder) as work:
             name = output.name if not is_folder else None
-            sinks = [_sink(scan, work, found, method, name), *_extras(scan, work, wish, name)]
+            sinks = [_sink(scan, work, found, method, name), *_extras(scan, work, request, name)]
             outcome = process(
                 scan,
                 sinks,
                 corrector,
                 found,
                 progress,
-                with_spread="uncertainty" in wish.also,
-                keep_masks="seg" in wish.also,
+                with_spread="uncertainty" in request.also,
+                keep_masks="seg" in request.also,
             )
-            if "seg" in wish.also and outcome.masks:
+            if "seg" in request.also and outcome.masks:
                 from ctmar.clinical.segmentation import write_segmentation
 
                 write_segmentation(work, scan.shape, outcome.masks)
@@ -134,7 +134,7 @@ def _check_suffixes(source: Path, output: Path, is_volume: bool, is_folder: bool
         raise CtmarError(f"the output must be of the input's format {mine}, got {output.name}")
 
 
-def _sink(scan: Scan, work: Path, found: Survey, method: Method, name: str | None) -> Sink:
+def _sink(scan: SliceStack, work: Path, found: Survey, method: Method, name: str | None) -> Sink:
     text = (
         f"Metal artifact reduction by ctmar {ctmar.__version__}, method {method.name}, from stored images;"
         f" metal above {found.rule.high_hu:.0f} HU, connected down to {found.rule.low_hu:.0f} HU,"
@@ -146,9 +146,9 @@ def _sink(scan: Scan, work: Path, found: Survey, method: Method, name: str | Non
     return sink
 
 
-def _extras(scan: Scan, work: Path, wish: Wish, name: str | None) -> list[Sink]:
+def _extras(scan: SliceStack, work: Path, request: Request, name: str | None) -> list[Sink]:
     stem = "" if name is None else name.split(".")[0] + "."
-    wanted = (what for what in ("difference", "uncertainty") if what in wish.also)
+    wanted = (what for what in ("difference", "uncertainty") if what in request.also)
     return [DifferenceSink(scan, work / f"{stem}{what}.mha", what) for what in wanted]
 
 
@@ -179,7 +179,7 @@ def describe_outcome(record: Mapping[str, Any]) -> str:
     return f"{line}; {record['seconds']:.0f} s"
 
 
-def summary(scan: Scan, found: Survey, method: str, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def summary(scan: SliceStack, found: Survey, method: str, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """What was found and done, as plain types and without patient data."""
     changes = outcome.changes
     streaks = [change.streaks_hu for change in changes if change.streaks_hu is not None]

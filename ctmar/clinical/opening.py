@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ctmar.clinical.dicom_files import find_files, unzip
 from ctmar.clinical.dicom_scan import DicomScan
-from ctmar.clinical.scan import Scan
+from ctmar.clinical.stack import SliceStack
 from ctmar.clinical.volume_scan import VolumeScan, suffix_of
 from ctmar.errors import CtmarError
 
@@ -15,7 +15,7 @@ OTHER_VOLUMES = (".hdr", ".img", ".nhdr", ".mhd", ".raw")
 
 
 @contextmanager
-def opened(source: Path, series: str | None = None) -> Iterator[Scan]:
+def opened(source: Path, series: str | None = None) -> Iterator[SliceStack]:
     """The scan that ``source`` holds: a DICOM folder, zip or file, NIfTI, NRRD or MetaImage.
 
     Args:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from ctmar.anatomy.masks import body_mask, reaches_border
 from ctmar.anatomy.volume import TRUNCATED_SHARE
 from ctmar.clinical.correct import Corrected, Image, SliceCorrector
-from ctmar.clinical.metal import find_metal
-from ctmar.clinical.scan import Scan, Sink, neighbours
+from ctmar.clinical.stack import Sink, SliceStack, neighbours
 from ctmar.clinical.survey import Progress, Survey
-from ctmar.clinical.virtual import padding_mask
 from ctmar.metrics import SHELLS_MM, metal_distance_mm, shell_masks
 from ctmar.metrics.regions import widened_metal
 from ctmar.metrics.texture import RING_MM, ring_streaks
+from ctmar.stored.metal import find_metal
+from ctmar.stored.virtual import padding_mask
 
 SHOWN = 40
 """Most slices that the report shows, and whose streaks are measured."""
@@ -68,7 +68,7 @@ class Outcome:
 
 
 def process(
-    scan: Scan,
+    scan: SliceStack,
     sinks: Sequence[Sink],
     corrector: SliceCorrector,
     found: Survey,
@@ -88,7 +88,7 @@ def process(
         with_spread: Whether to say where methods disagree.
         keep_masks: Whether the metal is asked for.
     """
-    count, reach = len(scan.places_mm), corrector.method.slices // 2
+    count, reach = len(scan.places_mm), corrector.reach
     metal = _Metal(scan, corrector.area_mm2, found)
     shown = set(found.bright[:: -(-len(found.bright) // SHOWN)] if found.bright else ())
     outcome = Outcome()
@@ -118,7 +118,7 @@ def process(
 class _Metal:
     """The metal of slices; of the last few it is remembered."""
 
-    def __init__(self, scan: Scan, area_mm2: float, found: Survey) -> None:
+    def __init__(self, scan: SliceStack, area_mm2: float, found: Survey) -> None:
         self.scan, self.area_mm2, self.found = scan, area_mm2, found
         self.bright = set(found.bright)
         self._known: dict[int, NDArray[np.bool_]] = {}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctmar.clinical.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule
-from ctmar.clinical.scan import Scan
+from ctmar.clinical.stack import SliceStack
 from ctmar.errors import CtmarError
+from ctmar.stored.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule
 
 SURELY_BELOW_HU = -200.0
 """Some of every CT lies below: air, lung or at least fat. What does not is on another scale than HU."""
@@ -39,7 +39,7 @@ class Survey:
 
 
 def survey(
-    scan: Scan,
+    scan: SliceStack,
     rule: MetalRule | None = None,
     min_area_mm2: float = LEAST_AREA_MM2,
     progress: Progress | None = None,

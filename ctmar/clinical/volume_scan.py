@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.clinical.correct import Corrected, Image
-from ctmar.clinical.scan import Derivation, Frame, Sink
+from ctmar.clinical.stack import Derivation, Frame, Sink
 from ctmar.errors import CtmarError
 
 NIFTI = (".nii.gz", ".nii")

@@ -8,13 +8,13 @@ from concurrent.futures.process import BrokenProcessPool
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from ctmar.case import Case
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
-from ctmar.sample import MARSample
 
 
-class CaseDataset(Dataset[MARSample]):
+class CaseDataset(Dataset[Case]):
     """The first ``num_cases`` cases of a split.
 
     Args:
@@ -22,7 +22,7 @@ class CaseDataset(Dataset[MARSample]):
         split: ``train``, ``val`` or ``test``.
         num_cases: How many there are.
         store: Where simulated cases are kept; None simulates on every access.
-        in_memory: Whether samples once read stay in this process.
+        in_memory: Whether cases once read stay in this process.
     """
 
     def __init__(
@@ -35,24 +35,25 @@ class CaseDataset(Dataset[MARSample]):
     ) -> None:
         self.simulator, self.split, self.num_cases = simulator, split, num_cases
         self.store, self.in_memory = store, in_memory
-        self._held: dict[int, MARSample] = {}
+        self._held: dict[int, Case] = {}
 
     def __len__(self) -> int:
         return self.num_cases
 
-    def __getitem__(self, index: int) -> MARSample:
+    def __getitem__(self, index: int) -> Case:
         if not 0 <= index < self.num_cases:
             raise IndexError(index)
         if index in self._held:
             return self._held[index]
-        sample = None if self.store is None else self.store.load(self.split, index)
-        if sample is None:
-            sample = self.simulator.case(self.split, index)
+        maker = self.simulator
+        case = None if self.store is None else self.store.load(self.split, index, maker.ray, maker.kvp)
+        if case is None:
+            case = maker.case(self.split, index)
             if self.store is not None:
-                self.store.save(self.split, index, sample)
+                self.store.save(self.split, index, case)
         if self.in_memory:
-            self._held[index] = sample
-        return sample
+            self._held[index] = case
+        return case
 
     def lean(self) -> "CaseDataset":
         """The same cases, none of them held in memory: what travels to another process."""
@@ -63,11 +64,11 @@ class CaseDataset(Dataset[MARSample]):
         return [] if self.store is None else self.store.missing(self.split, range(self.num_cases))
 
 
-Case = tuple[str, CaseDataset, int]
+ToMake = tuple[str, CaseDataset, int]
 """What to call a case, the data set that keeps it, its number there."""
 
 
-def simulate_ahead(cases: Sequence[Case], workers: int, label: str) -> Iterator[str | None]:
+def simulate_ahead(cases: Sequence[ToMake], workers: int, label: str) -> Iterator[str | None]:
     """Puts cases on disk over processes, with a progress bar, in any order.
 
     Args:
@@ -88,7 +89,7 @@ def simulate_ahead(cases: Sequence[Case], workers: int, label: str) -> Iterator[
             yield reason
 
 
-def _all_made(cases: Sequence[Case], workers: int) -> Iterator[str | None]:
+def _all_made(cases: Sequence[ToMake], workers: int) -> Iterator[str | None]:
     """Makes the cases over processes, or in this one; yields as :func:`simulate_ahead`.
 
     Raises:

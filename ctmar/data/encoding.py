@@ -13,45 +13,53 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ctmar.case import Case, Scan, Truth
 from ctmar.errors import CtmarError
-from ctmar.sample import MARSample
+from ctmar.geometry import ParallelBeam
+from ctmar.operators import RayTransform
 
 DTYPES = ("float32", "float16")
-MASKS = ("metal_trace", "metal_mask", "body_mask")
 _FILL = "fill_"
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def encode(sample: MARSample, dtype: str = "float32") -> Arrays:
-    """The arrays of an unbatched sample.
+def encode(case: Case, dtype: str = "float32") -> Arrays:
+    """The arrays of a single case.
 
     Args:
-        sample: A case that keeps the contract off the trace.
+        case: A batch of one that keeps the contract off the trace.
         dtype: One of ``DTYPES``: ``float32`` gives every bit back, ``float16`` rounds values.
 
     Raises:
         CtmarError: A field that differs from ``measured`` off the trace.
     """
-    trace = sample.metal_trace.numpy()
-    measured = sample.measured.numpy()
-    arrays: Arrays = {name: np.packbits(getattr(sample, name).numpy()) for name in MASKS}
-    arrays["tissue_labels"] = sample.tissue_labels.numpy()
-    arrays["mu_water"] = sample.mu_water.numpy()
-    for name, values in (("measured", measured), ("reference_hu", sample.reference_hu.numpy())):
+    scan, truth = case.scan, case.truth
+    trace, measured = scan.metal_trace[0].numpy(), scan.measured[0].numpy()
+    masks = {"metal_trace": scan.metal_trace, "metal_mask": scan.metal_mask, "body_mask": truth.body_mask}
+    arrays: Arrays = {name: np.packbits(mask[0].numpy()) for name, mask in masks.items()}
+    arrays["tissue_labels"] = truth.tissue_labels[0].numpy()
+    arrays["mu_water"] = scan.mu_water[0].numpy()
+    for name, values in (("measured", measured), ("reference_hu", truth.reference_hu[0].numpy())):
         arrays[name] = values.astype(dtype)
-    repeats = {"clean": sample.clean} | {_FILL + name: fill for name, fill in sample.fills.items()}
+    repeats = {"clean": truth.clean} | {_FILL + name: fill for name, fill in scan.fills.items()}
     for name, field in repeats.items():
-        arrays[name] = _on_trace(name, field.numpy(), measured, trace).astype(dtype)
-    path = sample.metal_path_mm.numpy()
+        arrays[name] = _on_trace(name, field[0].numpy(), measured, trace).astype(dtype)
+    path = scan.metal_path_mm[0].numpy()
     arrays["metal_path_mm"] = _on_trace("metal_path_mm", path, np.zeros_like(path), trace).astype(dtype)
-    text = json.dumps({"case_id": sample.case_id, "parameters": sample.parameters})
+    text = json.dumps({"case_id": scan.case_id[0], "parameters": truth.parameters[0]})
     arrays["about"] = np.frombuffer(text.encode(), dtype=np.uint8)
     return arrays
 
 
-def decode(arrays: Arrays) -> MARSample:
-    """The sample of ``encode``'s arrays."""
+def decode(arrays: Arrays, ray: RayTransform[ParallelBeam], kvp: float | None) -> Case:
+    """The case of ``encode``'s arrays.
+
+    Args:
+        arrays: As they were stored.
+        ray: The geometry of the case, which is not.
+        kvp: The scanner's tube voltage, nor is that.
+    """
     measured = arrays["measured"].astype(np.float32)
     trace = _bits(arrays["metal_trace"], measured.shape)
     places = np.flatnonzero(trace)
@@ -60,24 +68,32 @@ def decode(arrays: Arrays) -> MARSample:
     def whole(name: str, off: NDArray[np.float32]) -> torch.Tensor:
         full = off.copy()
         full.reshape(-1)[places] = arrays[name]
-        return torch.from_numpy(full)
+        return torch.from_numpy(full)[None]
+
+    def mask(name: str) -> torch.Tensor:
+        return torch.from_numpy(_bits(arrays[name], reference.shape))[None]
 
     fills = [name for name in arrays if name.startswith(_FILL)]
     about = json.loads(arrays["about"].tobytes())
-    return MARSample(
-        measured=torch.from_numpy(measured),
-        clean=whole("clean", measured),
-        metal_trace=torch.from_numpy(trace),
+    scan = Scan(
+        measured=torch.from_numpy(measured)[None],
+        metal_trace=torch.from_numpy(trace)[None],
+        metal_mask=mask("metal_mask"),
         metal_path_mm=whole("metal_path_mm", np.zeros_like(measured)),
+        mu_water=torch.from_numpy(arrays["mu_water"])[None],
+        ray=ray,
+        kvp=kvp,
         fills={name.removeprefix(_FILL): whole(name, measured) for name in fills},
-        reference_hu=torch.from_numpy(reference),
-        metal_mask=torch.from_numpy(_bits(arrays["metal_mask"], reference.shape)),
-        body_mask=torch.from_numpy(_bits(arrays["body_mask"], reference.shape)),
-        tissue_labels=torch.from_numpy(arrays["tissue_labels"]),
-        mu_water=torch.from_numpy(arrays["mu_water"]),
-        case_id=about["case_id"],
-        parameters=about["parameters"],
+        case_id=(about["case_id"],),
     )
+    truth = Truth(
+        clean=whole("clean", measured),
+        reference_hu=torch.from_numpy(reference)[None],
+        body_mask=mask("body_mask"),
+        tissue_labels=torch.from_numpy(arrays["tissue_labels"])[None],
+        parameters=(about["parameters"],),
+    )
+    return Case(scan, truth)
 
 
 def digest(arrays: Arrays) -> str:

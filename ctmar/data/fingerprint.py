@@ -11,8 +11,18 @@ from typing import Any
 
 import ctmar
 
-PACKAGES = ("anatomy", "completion", "implants", "operators", "phantoms", "physics", "scenes")
-MODULES = ("geometry.py", "sample.py", "units.py", "vectors.py", "data/segmentation.py", "data/simulate.py")
+PACKAGES = (
+    "anatomy",
+    "geometry",
+    "implants",
+    "methods",
+    "operators",
+    "phantoms",
+    "physics",
+    "scenes",
+    "stored",
+)
+MODULES = ("case.py", "units.py", "vectors.py", "data/simulate.py", "data/source.py")
 HASHED_BYTES = 1 << 30
 """A folder of up to this size is known by its content, as any file is; a larger one by its files' names,
 sizes and ends."""

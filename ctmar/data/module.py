@@ -6,11 +6,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from ctmar.case import Case, collate
 from ctmar.data.dataset import CaseDataset, EpochShuffle, simulate_ahead
 from ctmar.data.simulate import SPLITS, Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
-from ctmar.sample import MARSample, collate
 
 
 class MARDataModule(pl.LightningDataModule):
@@ -64,22 +64,22 @@ class MARDataModule(pl.LightningDataModule):
                 if reason is not None:
                     raise CtmarError(reason)
 
-    def train_dataloader(self) -> DataLoader[MARSample]:
+    def train_dataloader(self) -> DataLoader[Case]:
         """Shuffled by (seed, epoch)."""
         data = self.sets["train"]
         return self._loader(data, self.batch_size, EpochShuffle(len(data), self.seed))
 
-    def val_dataloader(self) -> DataLoader[MARSample]:
+    def val_dataloader(self) -> DataLoader[Case]:
         """In order."""
         return self._loader(self.sets["val"], self.batch_size)
 
-    def test_dataloader(self) -> DataLoader[MARSample]:
+    def test_dataloader(self) -> DataLoader[Case]:
         """In order, one case at a time."""
         return self._loader(self.sets["test"], 1)
 
     def _loader(
         self, data: CaseDataset, batch_size: int, sampler: EpochShuffle | None = None
-    ) -> DataLoader[MARSample]:
+    ) -> DataLoader[Case]:
         # Samples held in memory would be copied into every worker.
         workers = 0 if data.in_memory else self.num_workers
         return DataLoader(

@@ -1,11 +1,10 @@
 """From a case's number to its sample: body, scene, acquisition, fills, reference."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,24 +14,21 @@ from torch.nn.functional import avg_pool2d
 
 from ctmar.anatomy import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
-from ctmar.completion import linear_interpolation, nmar
-from ctmar.data.segmentation import reprojected, stored_image, with_segmented_metal
+from ctmar.case import Case, Scan, Truth
+from ctmar.data.source import RAW, Source
 from ctmar.errors import CtmarError
-from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
+from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam, smaller
+from ctmar.methods.base import Method, filled
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
 from ctmar.physics.gantries import HelicalScan, make_gantry
-from ctmar.sample import MARSample
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
-from ctmar.units import mu_to_hu
+from ctmar.stored import BrightVoxels, MetalRule, find_metal, stored_scan
+from ctmar.stored.metal import GROWN_SHARE
+from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, hu_to_mu, mu_to_hu
 
-T = TypeVar("T", ImageGrid, ParallelBeam, FanBeam)
-
-SOURCES = ("raw", "image")
-METAL_FROM = ("scene", "threshold")
-FILLS = ("li", "nmar")
 SPLITS = ("train", "val", "test")
 LEAST_METAL = 0.1
 """Share of a pixel that metal takes up for the pixel to count as metal."""
@@ -52,14 +48,8 @@ class Simulator:
         beam: Rays of the sinogram.
         seed: Seed of the data set.
         slices: 3 adjacent slices, or 1: the centre alone.
-        source: ``raw`` gives the scanner's own sinogram; ``image`` what can be had from the stored,
-            uncorrected image: its projections, with metal segmented from it.
-        metal: Where mask and trace come from: the ``scene``, or a ``threshold`` of the uncorrected
-            image (always so for ``source="image"``).
-        metal_threshold_hu: That threshold.
-        extended_scale: Whether stored images hold the metal's own HU, as an extended scale does, rather than
-            end at 3071 HU as 12 bits do.
-        fills: Which completions travel with the sample.
+        source: What sinogram and metal come from.
+        fills: Methods whose completions travel with each scan, by name.
         filter: FBP filter of the reference and of the images that metal is segmented from.
         backend: Projector backend.
         acquisition: The scanner's own geometry, whose sinograms are rebinned to ``beam``; None scans with
@@ -78,21 +68,12 @@ class Simulator:
         beam: ParallelBeam,
         seed: int = 0,
         slices: int = 3,
-        source: str = "raw",
-        metal: str = "scene",
-        metal_threshold_hu: float = 2500.0,
-        extended_scale: bool = False,
-        fills: Sequence[str] = ("li", "nmar"),
+        source: Source = RAW,
+        fills: Mapping[str, Method] | None = None,
         filter: str = "ram-lak",
         backend: str = "auto",
         acquisition: FanBeam | HelicalScan | None = None,
     ) -> None:
-        for name, value, allowed in (("source", source, SOURCES), ("metal", metal, METAL_FROM)):
-            if value not in allowed:
-                raise CtmarError(f"data.{name} must be one of {', '.join(allowed)}, got {value!r}")
-        for name in fills:
-            if name not in FILLS:
-                raise CtmarError(f"data.fills must be among {', '.join(FILLS)}, got {name!r}")
         if slices not in (1, 3):
             raise CtmarError(f"slices must be 1 or 3, got {slices!r}")
         if not beam.covers(grid):
@@ -103,9 +84,7 @@ class Simulator:
             )
         self.anatomy, self.generator, self.scanner = anatomy, generator, scanner
         self.seed, self.slices, self.source = seed, slices, source
-        self.metal = "threshold" if source == "image" else metal
-        self.metal_threshold_hu, self.fills, self.filter = metal_threshold_hu, tuple(fills), filter
-        self.extended_scale = extended_scale
+        self.fills, self.filter = dict(fills or {}), filter
         self._lies_on = grid.refine(scanner.oversampling)  # the patient; the rays may be in a smaller world
         grid, beam = smaller(grid, scanner.shrink), smaller(beam, scanner.shrink)
         self.ray = RayTransform(grid, beam, backend)
@@ -114,6 +93,11 @@ class Simulator:
         elif acquisition is not None:
             acquisition = smaller(acquisition, scanner.shrink)
         self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
+
+    @property
+    def kvp(self) -> float | None:
+        """The scanner's tube voltage in kV; None for a beam of one energy."""
+        return self.scanner.kvp
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
@@ -149,8 +133,8 @@ class Simulator:
         metal = np.einsum("wp,pij->wij", self._gantry.sensitivity(center, wanted, spacing), occupied)
         return scan, cut.take([distinct.index(place) for place in wanted]), metal
 
-    def case(self, split: str, index: int) -> MARSample:
-        """The sample of a case, without a batch axis; made on one thread of torch's.
+    def case(self, split: str, index: int) -> Case:
+        """A case as a batch of one; made on one thread of torch's.
 
         On several, sums are taken in another order and their last bits differ. Cases share cores as
         processes do.
@@ -158,7 +142,7 @@ class Simulator:
         with _one_thread():
             return self._case(split, index)
 
-    def _case(self, split: str, index: int) -> MARSample:
+    def _case(self, split: str, index: int) -> Case:
         scene = self.scene(split, index)
         noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
         scan, cut, metal = self.scan(scene, noise)
@@ -167,59 +151,70 @@ class Simulator:
         metal_mask = self._coarse(metal) > LEAST_METAL
         spacing_mm = self.ray.grid.spacing_mm * self.scanner.shrink
         body = torch.from_numpy(body_mask(reference_hu.numpy(), spacing_mm))
-        if self.metal == "threshold":
-            # True metal that the threshold misses is still no tissue: it leaves the scored body.
-            body = body & ~metal_mask
-            scan, metal_mask = self._as_segmented(scan)
-        return MARSample(
-            measured=scan.measured,
-            clean=scan.clean,
-            metal_trace=scan.metal_trace,
-            metal_path_mm=scan.metal_path_mm,
-            fills=self._fills(scan, metal_mask),
-            reference_hu=reference_hu,
-            metal_mask=metal_mask,
-            body_mask=body,
-            tissue_labels=self._labels(cut),
-            mu_water=torch.tensor(mu_water),
-            case_id=f"{split}-{index:05d}",  # type: ignore[arg-type]
-            parameters={  # type: ignore[arg-type]
-                **scene.parameters,
-                "body": scene.anatomy.name,
-                "source": self.source,
-                "metal_from": self.metal,
-            },
+        seen = Scan(
+            measured=scan.measured[None],
+            metal_trace=scan.metal_trace[None],
+            metal_mask=metal_mask[None],
+            metal_path_mm=scan.metal_path_mm[None],
+            mu_water=torch.tensor([mu_water]),
+            ray=self.ray,
+            kvp=self.kvp,
         )
+        clean = scan.clean[None]
+        if self.source.metal_from == "threshold":
+            # True metal that is not found is still no tissue: it leaves the scored body.
+            body = body & ~metal_mask
+            seen, clean = self._as_found(seen, clean)
+        told = {"body": scene.anatomy.name, "source": self.source.kind}
+        told["metal_from"] = self.source.metal_from
+        truth = Truth(
+            clean=clean,
+            reference_hu=reference_hu[None],
+            body_mask=body[None],
+            tissue_labels=self._labels(cut)[None],
+            parameters=({**scene.parameters, **told},),
+        )
+        return Case(self.filled(replace(seen, case_id=(f"{split}-{index:05d}",))), truth)
+
+    def filled(self, scan: Scan) -> Scan:
+        """The scan with the completions that travel with it."""
+        made: dict[str, Tensor] = {}
+        for method in self.fills.values():
+            made[method.key] = filled(scan, method)
+            scan = replace(scan, fills=scan.fills | made)
+        return replace(scan, fills=made)
 
     @property
     def _offsets(self) -> tuple[int, ...]:
         """The slices of a case, counted from its centre."""
         return (-1, 0, 1) if self.slices == 3 else (0,)
 
-    def _as_segmented(self, scan: Acquisition) -> tuple[Acquisition, Tensor]:
-        """The scan with metal found by threshold, and as stored images show it if so configured."""
-        mu_water = self.scanner.mu_water
-        stored, stored_clean = (
-            stored_image(y, self.ray, mu_water, self.filter, self.extended_scale)
-            for y in (scan.measured, scan.clean)
-        )
-        metal_mask = stored > self.metal_threshold_hu
-        scan = with_segmented_metal(scan, metal_mask, self.ray, self.scanner.trace_epsilon_mm)
-        if self.source == "image":
-            scan = reprojected(scan, stored, stored_clean, self.ray, mu_water)
-        return scan, metal_mask
+    def _as_found(self, scan: Scan, clean: Tensor) -> tuple[Scan, Tensor]:
+        """The scan with its metal found in stored images, and as these show it if so configured; the target.
 
-    def _fills(self, scan: Acquisition, metal_mask: Tensor) -> dict[str, Tensor]:
-        """The completions asked for."""
-        interpolated = linear_interpolation(scan.measured, scan.metal_trace)
-        made = {"li": interpolated}
-        if "nmar" in self.fills:
-            parts = zip(scan.measured, scan.metal_trace, metal_mask, interpolated, strict=True)
-            # A call a slice: how slices are grouped in a projector may change their last bits.
-            made["nmar"] = torch.stack(
-                [nmar(x, trace, mask, self.ray, self.scanner.mu_water, li) for x, trace, mask, li in parts]
-            )
-        return {name: made[name] for name in self.fills}
+        Rays through metal that is not found count as untouched, in the target as well.
+        """
+        stored, stored_clean = (self._stored(sinogram) for sinogram in (scan.measured, clean))
+        voxels = BrightVoxels()
+        voxels.add(stored.numpy()[len(stored) // 2])  # its neighbours have no say in the scored slice
+        high = self.source.metal_threshold_hu
+        rule = voxels.rule() if high is None else MetalRule(high, GROWN_SHARE * high)
+        area_mm2 = self.ray.grid.spacing_mm**2
+        bright = torch.from_numpy(np.stack([find_metal(image, area_mm2, rule) for image in stored.numpy()]))
+        mu_water = self.scanner.mu_water
+        found = stored_scan(
+            stored, bright, self.ray, mu_water, clipped=voxels.clipped(rule), kvp=self.kvp
+        ).scan
+        if self.source.kind == "raw":
+            found = replace(found, measured=scan.measured, fills={})
+        else:
+            clean = self.ray.forward(hu_to_mu(stored_clean, mu_water))[None]
+        return found, torch.where(found.metal_trace, clean, found.measured)
+
+    def _stored(self, sinogram: Tensor) -> Tensor:
+        """The reconstruction as a scanner stores it: whole HU, cut off at 12 bits or not."""
+        image = mu_to_hu(self.ray.fbp(sinogram[0], self.filter), self.scanner.mu_water).round()
+        return image if self.source.extended_scale else image.clamp(STORED_MIN_HU, STORED_MAX_HU)
 
     def _coarse(self, fine: np.ndarray) -> Tensor:
         """Means over the finer grid's pixels."""
@@ -246,17 +241,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def smaller(geometry: T, factor: float) -> T:
-    """A grid or beam whose every length is ``factor`` times smaller; the same counts and angles."""
-    if factor == 1.0:
-        return geometry
-    scaled: dict[str, Any] = {}
-    for name in (field.name for field in fields(geometry) if field.name.endswith("_mm")):
-        value = getattr(geometry, name)
-        scaled[name] = tuple(x / factor for x in value) if isinstance(value, tuple) else value / factor
-    return replace(geometry, **scaled)
 
 
 @lru_cache(maxsize=32)

@@ -15,10 +15,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from ctmar.case import Case
 from ctmar.data.encoding import DTYPES, Arrays, decode, digest, encode
 from ctmar.errors import CtmarError
 from ctmar.files import write_bytes
-from ctmar.sample import MARSample
+from ctmar.geometry import ParallelBeam
+from ctmar.operators import RayTransform
 
 COMPRESSION: dict[str, Any] = {
     "compression": "gzip",
@@ -49,21 +51,28 @@ class CaseStore:
             raise CtmarError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.folder, self.dtype, self.shard_cases, self.closed = folder, dtype, shard_cases, closed
 
-    def save(self, split: str, index: int, sample: MARSample) -> None:
-        """Writes an unbatched sample as a file of its own; nothing is left if it fails half-way."""
+    def save(self, split: str, index: int, case: Case) -> None:
+        """Writes a single case as a file of its own; nothing is left if it fails half-way."""
         if self.closed:
             raise CtmarError(
                 f"case {split}-{index:05d} must be in {self.folder}: other code made that set, so that no"
                 " case of this version belongs in it"
             )
-        arrays = encode(sample, self.dtype)
+        arrays = encode(case, self.dtype)
         _write(self._case(split, index), lambda file: _add(file, _name(index), arrays))
 
-    def load(self, split: str, index: int) -> MARSample | None:
-        """The case; None where there is none, or none that can be read whole."""
+    def load(self, split: str, index: int, ray: RayTransform[ParallelBeam], kvp: float | None) -> Case | None:
+        """The case; None where there is none, or none that can be read whole.
+
+        Args:
+            split: Its split.
+            index: Its number there.
+            ray: The geometry of the cases, which is not stored with them.
+            kvp: Their tube voltage, nor is that.
+        """
         arrays = self._arrays(split, index)
         try:
-            return None if arrays is None else decode(arrays)
+            return None if arrays is None else decode(arrays, ray, kvp)
         except (KeyError, ValueError, TypeError):
             return None
 

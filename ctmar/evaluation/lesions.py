@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ctmar.completion import linear_interpolation, nmar
-from ctmar.evaluation.cases import ImageMethod, Method, center_images
+from ctmar.case import Case, middle_of
+from ctmar.evaluation.cases import center_images
+from ctmar.methods.base import Method
 from ctmar.metrics import bootstrap_mean
 from ctmar.metrics.lesions import Lesion, choose_sites, measured_contrast, patch
 from ctmar.metrics.observer import detectability
 from ctmar.metrics.regions import widened_metal
-from ctmar.operators import RayTransform
-from ctmar.sample import MARSample
 
 RADIUS_MM, CONTRAST_HU, SITES = 4.0, 60.0, 3
 
@@ -28,33 +27,33 @@ PATCH_RADII = 3.0
 """Half the patch that the observer sees, in radii of the lesion."""
 
 
-def plant(sample: MARSample, lesions: list[Lesion], ray: RayTransform) -> MARSample:
+def plant(case: Case, lesions: list[Lesion], fills: Mapping[str, Method]) -> Case:
     """The case with lesions in the tissue of its centre slice, in measurement and truth alike.
 
     Their line integrals are added at the reference energy: exact for the water-precorrected rays off
     metal; behind it the beam is harder and a lesion's contrast some 10 % smaller than assumed. The
-    noise stays the same draw. LI and NMAR, where the sample has them, are made anew.
+    noise stays the same draw. The fills of the scan are made anew.
 
     Args:
-        sample: A batch of one case.
+        case: A batch of one.
         lesions: What is planted.
-        ray: Geometry of the case.
+        fills: The methods of the scan's fills, by name; others of its fills are left out.
     """
-    grid = ray.grid
+    scan, truth, grid = case.scan, case.truth, case.scan.ray.grid
     image = sum((lesion.image_hu(grid.shape, grid.spacing_mm) for lesion in lesions), torch.zeros(grid.shape))
-    mu_water = float(sample.mu_water[0])
-    added = ray.forward(image / 1000 * mu_water)
-    middle = sample.measured.shape[1] // 2
-    fields = {name: getattr(sample, name).clone() for name in ("measured", "clean", "reference_hu")}
-    fields["measured"][:, middle] += added
-    fields["clean"][:, middle] += added
-    fields["reference_hu"][:, middle] += image
-    planted = sample._replace(**fields)
-    fills = {"li": linear_interpolation(planted.measured, planted.metal_trace)}
-    masks = planted.metal_trace, planted.metal_mask
-    if "nmar" in sample.fills:
-        fills["nmar"] = nmar(planted.measured, *masks, ray, mu_water, fills["li"])
-    return planted._replace(fills={name: fills[name] for name in sample.fills})
+    added = scan.ray.forward(image / 1000 * float(scan.mu_water[0]))
+    middle = middle_of(scan.slices)
+
+    def plus(field: Tensor, what: Tensor) -> Tensor:
+        changed = field.clone()
+        changed[:, middle] += what
+        return changed
+
+    seen = replace(scan, measured=plus(scan.measured, added), fills={})
+    for method in fills.values():
+        seen = replace(seen, fills={**seen.fills, method.key: method.complete(seen).sinogram})
+    clean, reference_hu = plus(truth.clean, added), plus(truth.reference_hu, image)
+    return Case(seen, replace(truth, clean=clean, reference_hu=reference_hu))
 
 
 @dataclass
@@ -62,30 +61,32 @@ class LesionStudy:
     """Collects the sites of many cases.
 
     Attributes:
-        ray: Geometry of the cases.
         filter: FBP filter.
+        fills: Methods whose completions travel with the scans, by name: made anew with what is planted.
         count: Lesions a case, at most.
         radius_mm: Their radius.
         contrast_hu: Their contrast.
     """
 
-    ray: RayTransform
     filter: str = "ram-lak"
+    fills: Mapping[str, Method] = field(default_factory=dict)
     count: int = SITES
     radius_mm: float = RADIUS_MM
     contrast_hu: float = CONTRAST_HU
     rows: list[dict[str, Any]] = field(default_factory=list)
     _number: int = 0
+    _spacing_mm: float = 1.0
     _patches: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = field(default_factory=dict)
     _cases: dict[str, list[int]] = field(default_factory=dict)
 
     @torch.no_grad()
-    def add(self, methods: Mapping[str, Method | ImageMethod], sample: MARSample) -> list[dict[str, Any]]:
+    def add(self, methods: Mapping[str, Method], case: Case) -> list[dict[str, Any]]:
         """Runs every method on the case as it is and with its lesions; one row a method and site."""
-        center = sample.center()
-        spacing = self.ray.grid.spacing_mm
-        reference, body, metal = (x[0, 0] for x in (center.reference_hu, center.body_mask, center.metal_mask))
-        rng = np.random.default_rng(zlib.crc32(sample.case_id[0].encode()))
+        center, case_id = case.center(), case.scan.case_id[0]
+        spacing = self._spacing_mm = case.scan.ray.grid.spacing_mm
+        shown = (center.truth.reference_hu, center.truth.body_mask, center.scan.metal_mask)
+        reference, body, metal = (x[0, 0] for x in shown)
+        rng = np.random.default_rng(zlib.crc32(case_id.encode()))
         lesions = choose_sites(
             reference,
             body,
@@ -99,10 +100,10 @@ class LesionStudy:
         if not lesions:
             return []
         scored = body & ~widened_metal(metal, spacing)
-        absent = center_images(methods, sample, self.ray, self.filter)
-        present = center_images(methods, plant(sample, lesions, self.ray), self.ray, self.filter)
+        absent = center_images(methods, case, self.filter)
+        present = center_images(methods, plant(case, lesions, self.fills), self.filter)
         added = [
-            self._row(name, sample.case_id[0], lesion, absent[name], present[name], reference, scored)
+            self._row(name, case_id, lesion, absent[name], present[name], reference, scored)
             for name in absent
             for lesion in lesions
         ]
@@ -128,7 +129,7 @@ class LesionStudy:
     ) -> dict[str, Any]:
         """The contrasts at one site, less the contrast that the anatomy has there."""
         images = torch.stack([absent[0, 0], present[0, 0], reference])
-        none, shown, own = measured_contrast(images, lesion, scored, self.ray.grid.spacing_mm).tolist()
+        none, shown, own = measured_contrast(images, lesion, scored, self._spacing_mm).tolist()
         wanted = THRESHOLD * lesion.contrast_hu
         return {
             "case_id": case_id,
@@ -144,7 +145,7 @@ class LesionStudy:
 
     def summary(self) -> dict[str, Any]:
         """Per method: rates of false and missed lesions, contrast kept, and detectability."""
-        spacing = self.ray.grid.spacing_mm
+        spacing = self._spacing_mm
         found = {}
         for name in dict.fromkeys(row["method"] for row in self.rows):
             own = [row for row in self.rows if row["method"] == name]
@@ -175,16 +176,11 @@ class LesionStudy:
         }
 
 
-def lesion_study(
-    methods: Mapping[str, Method | ImageMethod],
-    samples: Iterable[MARSample],
-    ray: RayTransform,
-    **options: Any,
-) -> LesionStudy:
+def lesion_study(methods: Mapping[str, Method], cases: Iterable[Case], **options: Any) -> LesionStudy:
     """The study of all cases; ``options`` as in :class:`LesionStudy`."""
-    study = LesionStudy(ray, **options)
-    for sample in samples:
-        study.add(methods, sample)
+    study = LesionStudy(**options)
+    for case in cases:
+        study.add(methods, case)
     return study
 
 

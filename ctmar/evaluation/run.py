@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ctmar.case import Case
 from ctmar.errors import CtmarError
-from ctmar.evaluation.cases import CLEAN, CaseResult, ImageMethod, Method, evaluate_case
+from ctmar.evaluation.cases import CLEAN, CaseResult, evaluate_case
 from ctmar.evaluation.lesions import LesionStudy
-from ctmar.evaluation.others import ImageFolder
-from ctmar.files import write_text
-from ctmar.operators import RayTransform
-from ctmar.report.canvas import file_stem
+from ctmar.files import file_stem, write_text
+from ctmar.methods.base import Method
 from ctmar.report.page import run_page
 from ctmar.report.summary import as_csv, summarise
-from ctmar.sample import MARSample
 
 ORIGINS = ("source", "metal_from")
 """What a case's parameters say of where its sinogram and its metal trace come from."""
@@ -34,14 +32,13 @@ class Picture:
     """A case to be looked at, and why."""
 
     why: str
-    sample: MARSample
+    case: Case
     result: CaseResult
 
 
 def evaluate(
-    methods: Mapping[str, Method | ImageMethod],
-    samples: Iterable[MARSample],
-    ray: RayTransform,
+    methods: Mapping[str, Method],
+    cases: Iterable[Case],
     folder: Path,
     *,
     filter: str = "ram-lak",
@@ -58,9 +55,8 @@ def evaluate(
 
     Args:
         methods: By the name in reports; ``clean`` is taken (:data:`CLEAN`).
-        samples: Batches of one case each, of 1 or 3 slices. Where they can be gone through again, the
+        cases: Batches of one case each, of 1 or 3 slices. Where they can be gone through again, the
             report also shows the cases in which the last method is worst and in its middle.
-        ray: The geometry of the cases' images and sinograms.
         folder: Where the results go; made if need be.
         filter: Of the FBP, as in :meth:`RayTransform.fbp`.
         num_panels: How many of the first cases are drawn; 0 draws nothing, and no report.
@@ -79,21 +75,20 @@ def evaluate(
     """
     if CLEAN in methods:
         raise CtmarError(f"methods must not be named {CLEAN!r}: it is the row of the clean sinogram")
-    # An image that lies ready cannot be asked again.
-    runs_again = {name: m for name, m in methods.items() if not isinstance(m, ImageFolder)}
     rows: list[dict[str, Any]] = []
     pictures: list[Picture] = []
-    report = _Progress(len(samples) if isinstance(samples, Sized) else None, progress)
+    report = _Progress(len(cases) if isinstance(cases, Sized) else None, progress)
     origins: dict[str, set[str]] = {key: set() for key in ORIGINS}
-    for sample in samples:
-        result = evaluate_case(methods, sample, ray, filter)
+    for case in cases:
+        result = evaluate_case(methods, case, filter)
         if len(pictures) < num_panels:
-            pictures.append(Picture("", sample.center(), result))
+            pictures.append(Picture("", case.center(), result))
         rows += result.rows
         for key, found in origins.items():
-            found.add(str(sample.parameters[0].get(key, "unknown")))
+            found.add(str(case.truth.parameters[0].get(key, "unknown")))
         if lesions is not None:
-            lesions.add(runs_again, sample)
+            # An image that lies ready cannot be asked again.
+            lesions.add({name: method for name, method in methods.items() if method.completes}, case)
         report.step()
     if not rows:
         raise CtmarError("evaluation needs at least one case, got none")
@@ -103,13 +98,13 @@ def evaluate(
         summary["lesions"] = lesions.summary()
     folder = Path(folder)
     for picture in pictures:
-        _draw(picture.sample, picture.result, folder / "panels")
-        save_images(picture.sample, picture.result, folder / "images")
+        _draw(picture.case, picture.result, folder / "panels")
+        save_images(picture.case, picture.result, folder / "images")
     if config:
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     if num_panels:
         chosen = extremes(rows, list(methods)[-1])
-        again = _again(chosen, methods, samples, ray, filter)
+        again = _again(chosen, methods, cases, filter)
         shown = {picture.result.case_id for picture in again}
         pictures = again + [picture for picture in pictures if picture.result.case_id not in shown]
         write_text(folder / "report.html", run_page(summary, rows, pictures, config or {}))
@@ -132,35 +127,37 @@ def extremes(rows: list[dict[str, Any]], method: str) -> dict[str, str]:
 
 def _again(
     chosen: Mapping[str, str],
-    methods: Mapping[str, Method | ImageMethod],
-    samples: Iterable[MARSample],
-    ray: RayTransform,
+    methods: Mapping[str, Method],
+    cases: Iterable[Case],
     filter: str,
 ) -> list[Picture]:
-    """The chosen cases with their images, where the samples are no one-way stream."""
-    if isinstance(samples, Iterator):
+    """The chosen cases with their images, where the cases are no one-way stream."""
+    if isinstance(cases, Iterator):
         return []
     found = []
-    for sample in samples:
-        why = chosen.get(sample.case_id[0])
+    for case in cases:
+        why = chosen.get(case.scan.case_id[0])
         if why:
-            found.append(Picture(why, sample.center(), evaluate_case(methods, sample, ray, filter)))
+            found.append(Picture(why, case.center(), evaluate_case(methods, case, filter)))
         if len(found) == len(chosen):
             break
     return found
 
 
-def save_images(sample: MARSample, result: CaseResult, folder: Path) -> None:
+def save_images(case: Case, result: CaseResult, folder: Path) -> None:
     """The case's images as ``CASE.npz`` in HU (float16 up to 65504), for comparisons across runs."""
     folder.mkdir(parents=True, exist_ok=True)
     images = {f"image_{name}": image.numpy().clip(-2e4, 6e4) for name, image in result.images_hu.items()}
-    images["reference"] = sample.reference_hu[0, 0].numpy()
-    masks = {"metal": sample.metal_mask[0, 0].numpy(), "body": sample.body_mask[0, 0].numpy()}
-    halves = {name: image.astype(np.float16) for name, image in images.items()}
-    np.savez_compressed(folder / f"{file_stem(result.case_id)}.npz", **halves, **masks)  # type: ignore[arg-type]
+    images["reference"] = case.truth.reference_hu[0, 0].numpy()
+    masks: dict[str, Any] = {
+        "metal": case.scan.metal_mask[0, 0].numpy(),
+        "body": case.truth.body_mask[0, 0].numpy(),
+    }
+    halves: dict[str, Any] = {name: image.astype(np.float16) for name, image in images.items()}
+    np.savez_compressed(folder / f"{file_stem(result.case_id)}.npz", **halves, **masks)
 
 
-def _draw(sample: MARSample, result: CaseResult, folder: Path) -> None:
+def _draw(case: Case, result: CaseResult, folder: Path) -> None:
     """The case's image panel and its sinogram panel."""
     from ctmar.report.panels import render_panel
     from ctmar.report.sinograms import render_sinograms
@@ -168,14 +165,14 @@ def _draw(sample: MARSample, result: CaseResult, folder: Path) -> None:
     stem = file_stem(result.case_id)
     render_panel(
         result.images_hu,
-        sample.reference_hu[0, 0],
-        sample.metal_mask[0, 0],
+        case.truth.reference_hu[0, 0],
+        case.scan.metal_mask[0, 0],
         folder / f"{stem}.png",
-        body_mask=sample.body_mask[0, 0],
+        body_mask=case.truth.body_mask[0, 0],
         rmse_near=result.near_rmse(),
     )
     methods = {name: sinogram for name, sinogram in result.completed.items() if name != CLEAN}
-    render_sinograms(sample, methods, folder / f"{stem}-sinograms.png")
+    render_sinograms(case, methods, folder / f"{stem}-sinograms.png")
 
 
 class _Progress:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ctmar.completion.smoothing import separable
 from ctmar.errors import CtmarError
+from ctmar.methods.smoothing import separable
 
 SIGMA, TAPS, K1, K2 = 1.5, 11, 0.01, 0.03
 """Gaussian window and constants of Wang et al. 2004, section III."""

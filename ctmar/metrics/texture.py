@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, pad
 
-from ctmar.completion.smoothing import gaussian
+from ctmar.methods.smoothing import gaussian
 from ctmar.metrics.errors import difference, masked_mean
 
 TAIL = 0.05

@@ -1,6 +1,6 @@
 """The discriminators of the conditional GAN: of patches, and one built as the generator's encoder."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from monai.networks.nets import PatchDiscriminator
@@ -8,7 +8,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ctmar.errors import CtmarError
-from ctmar.networks.unet import GROUPS, NORMS, SinogramUNet, encoder_levels, norm_layer, pad_to, to_blocks
+from ctmar.networks.unet import (
+    GROUPS,
+    NORMS,
+    SinogramUNet,
+    channels_last,
+    encoder_levels,
+    norm_layer,
+    pad_to,
+    to_blocks,
+)
 
 DISCRIMINATOR_NORMS = ("spectral", *NORMS)
 """``spectral`` (the default) bounds the gradient the generator is given and leaves the level of the
@@ -67,14 +76,14 @@ class ConditionalPatchDiscriminator(Discriminator):
             channels=channels,
             in_channels=condition_channels + candidate_channels,
             num_layers_d=num_layers,
-            norm=norm_layer("none" if norm == "spectral" else norm),  # type: ignore[arg-type]
+            norm=norm_layer("none" if norm == "spectral" else norm),
             bias=norm in ("spectral", "none"),
         )
         if norm == "spectral":
             for module in list(self.net.modules()):
                 if isinstance(module, nn.Conv2d):
                     spectral_norm(module)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self)
 
     def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
         """What each layer makes of the pair; the logits are the last."""
@@ -91,22 +100,40 @@ class EncoderDiscriminator(Discriminator):
     Args:
         condition_channels: Channels of the generator's input ``x``.
         candidate_channels: Channels of the sinogram ``y``, true or generated.
-        levels: How many levels of the encoder; a logit speaks of what its deepest one sees.
-        options: Of the generator's U-Net: ``channels``, ``num_res_units``, ``norm``, ``downscale``.
+        num_layers: Levels of the encoder after the first; a logit speaks of what the deepest one sees.
+        channels: Of the generator's U-Net, as the three that follow.
+        num_res_units: Of its levels.
+        norm: Its norm.
+        downscale: Its blocks.
     """
 
     def __init__(
-        self, condition_channels: int, candidate_channels: int, *, levels: int = 3, **options: Any
+        self,
+        condition_channels: int,
+        candidate_channels: int,
+        *,
+        num_layers: int = 2,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        num_res_units: int = 1,
+        norm: str = "batch",
+        downscale: int | Sequence[int] = 2,
     ) -> None:
         super().__init__()
-        whole = SinogramUNet(condition_channels + candidate_channels, 1, **options)
-        encoder = encoder_levels(whole)
+        whole = SinogramUNet(
+            condition_channels + candidate_channels,
+            1,
+            channels=channels,
+            num_res_units=num_res_units,
+            norm=norm,
+            downscale=downscale,
+        )
+        encoder, levels = encoder_levels(whole), num_layers + 1
         if not 1 <= levels <= len(encoder):
             raise CtmarError(f"discriminator_layers must be from 0 to {len(encoder) - 1}, got {levels - 1}")
         self.block, self.multiples = whole.block, whole.multiples
         self.levels = nn.ModuleList(encoder[:levels])
         self.logit = nn.Conv2d(whole.channels[levels - 1], 1, kernel_size=1)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self)
 
     def features(self, condition: Tensor, candidate: Tensor) -> list[Tensor]:
         """What each level makes of the pair; the logits are the last."""

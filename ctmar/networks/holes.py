@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ctmar.errors import CtmarError
-from ctmar.networks.unet import from_blocks, pad_to, to_blocks
+from ctmar.networks.unet import from_blocks, pad_to, start_at_zero, to_blocks
 
 
 class GatedConv(nn.Module):
@@ -52,7 +52,7 @@ class PartialConv(nn.Module):
         return scaled + self.bias[:, None, None], found
 
 
-KINDS = {"gated": GatedConv, "partial": PartialConv}
+CONVOLUTIONS = {"gated": GatedConv, "partial": PartialConv}
 
 
 class HoleUNet(nn.Module):
@@ -64,7 +64,7 @@ class HoleUNet(nn.Module):
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kind: One of :data:`KINDS`.
+        kind: One of :data:`CONVOLUTIONS`.
         hole_channel: The channel that is 1 in holes: the trace.
         channels: Channels of each level, from the finest to the coarsest; at least two.
         downscale: Views and bins of a block; one number for square ones.
@@ -81,15 +81,15 @@ class HoleUNet(nn.Module):
         downscale: int | Sequence[int] = 2,
     ) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise CtmarError(f"network must be one of unet, {', '.join(KINDS)}, got {kind!r}")
+        if kind not in CONVOLUTIONS:
+            raise CtmarError(f"network must be one of unet, {', '.join(CONVOLUTIONS)}, got {kind!r}")
         if len(channels) < 2:
             raise CtmarError(f"channels must hold two or more counts, got {list(channels)}")
         self.block = (downscale, downscale) if isinstance(downscale, int) else tuple(downscale)
         coarsest = 2 ** (len(channels) - 1)
         self.multiples = self.block[0] * coarsest, self.block[1] * coarsest
         self.hole_channel = hole_channel
-        bins, conv = self.block[0] * self.block[1], KINDS[kind]
+        bins, conv = self.block[0] * self.block[1], CONVOLUTIONS[kind]
         widths = [in_channels * bins, *channels]
         self.down = nn.ModuleList(
             conv(widths[n], widths[n + 1], 1 if n == 0 else 2) for n in range(len(channels))
@@ -98,8 +98,7 @@ class HoleUNet(nn.Module):
             conv(channels[n] + channels[n - 1], channels[n - 1]) for n in range(len(channels) - 1, 0, -1)
         )
         self.head = nn.Conv2d(channels[0], out_channels * bins, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        start_at_zero(self.head)
 
     def forward(self, sinogram: Tensor) -> Tensor:
         """``(batch, in_channels, angle, detector)`` to ``(batch, out_channels, angle, detector)``."""

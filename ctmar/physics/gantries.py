@@ -19,7 +19,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.operators.helical import (
-    METHODS,
+    INTERPOLATIONS,
     HelicalTransform,
     covered_share,
     covering_helix,
@@ -52,8 +52,8 @@ class HelicalScan:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.pitch) and self.pitch > 0):
             raise CtmarError(f"pitch must be a positive number, got {self.pitch!r}")
-        if self.method not in METHODS:
-            raise CtmarError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.method not in INTERPOLATIONS:
+            raise CtmarError(f"method must be one of {', '.join(INTERPOLATIONS)}, got {self.method!r}")
         HelicalFan(self.fan, self.slice_mm * self.pitch, self.slice_mm, 1)  # refuses what cannot be
 
 

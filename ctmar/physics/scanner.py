@@ -129,6 +129,11 @@ class Scanner:
         return self.faults.shrink
 
     @property
+    def kvp(self) -> float | None:
+        """Tube voltage in kV; None for a beam of one energy."""
+        return self.tube.kvp
+
+    @property
     def mu_water(self) -> float:
         """Attenuation of water in 1/mm that ties this scanner's HU to 1/mm."""
         return float(attenuation("water", [self.reference_kev])[0])

@@ -3,7 +3,6 @@
 Figures are matplotlib objects without pyplot, so that they need no display and leave no state.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -105,11 +104,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Writes a PNG whole or not at all, making its folder if need be."""
     with whole(path) as partial:
         figure.savefig(partial, format="png", facecolor=figure.get_facecolor())
-
-
-def file_stem(case_id: str) -> str:
-    """``case_id`` as a file's name: what is no letter, digit, dot or hyphen becomes an underscore."""
-    return re.sub(r"[^\w.-]", "_", case_id)
 
 
 def figure_rgb(figure: Figure) -> NDArray[np.uint8]:

@@ -47,14 +47,14 @@ document.querySelectorAll('.windows button').forEach(b => b.onclick = () => {
 
 
 class Shown(Protocol):
-    """A case to be looked at: why, the sample's centre slice, its result."""
+    """A case to be looked at: why, the centre slice, its result."""
 
     @property
     def why(self) -> str:
         """The reason, empty for none."""
 
     @property
-    def sample(self) -> Any:
+    def case(self) -> Any:
         """A batch of one case and slice."""
 
     @property
@@ -160,10 +160,10 @@ def windows_bar() -> str:
 
 def case_figure(shown: Shown) -> str:
     """A case under every window, of which one shows at a time."""
-    sample, result = shown.sample, shown.result
+    case, result = shown.case, shown.result
     images = {name: plane(name, image) for name, image in result.images_hu.items()}
-    masks = [plane("mask", m[0, 0]).astype(bool) for m in (sample.metal_mask, sample.body_mask)]
-    reference = plane("reference_hu", sample.reference_hu[0, 0])
+    masks = [plane("mask", m[0, 0]).astype(bool) for m in (case.scan.metal_mask, case.truth.body_mask)]
+    reference = plane("reference_hu", case.truth.reference_hu[0, 0])
     near = {name: rmse for name, rmse in result.near_rmse().items() if np.isfinite(rmse)}
     titles = {name: f"{name} {rmse:.0f} HU" for name, rmse in near.items()}
     tags = []

@@ -7,26 +7,26 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from ctmar.case import Case
 from ctmar.errors import CtmarError
 from ctmar.report.canvas import black_figure, paint_mask, plane, save_figure
-from ctmar.sample import MARSample
 
 ERROR_RANGE = 1.0
 """Errors of line integrals are shown from minus to plus this much at most."""
 
 
-def sinogram_figure(sample: MARSample, completed: Mapping[str, ArrayLike]) -> Figure:
+def sinogram_figure(case: Case, completed: Mapping[str, ArrayLike]) -> Figure:
     """Measured, the trace on it, clean; below, each completion above its error.
 
     Args:
-        sample: A batch of one case; its centre slice is drawn.
+        case: A batch of one; its centre slice is drawn.
         completed: Sinograms ``(angle, detector)`` of the centre slice by name.
     """
-    if sample.measured.shape[0] != 1:
-        raise CtmarError(f"sample must hold one case, got {sample.measured.shape[0]}")
-    center = sample.center()
-    measured, clean = (plane(n, getattr(center, n)[0, 0]) for n in ("measured", "clean"))
-    trace = plane("metal_trace", center.metal_trace[0, 0]).astype(bool)
+    if len(case) != 1:
+        raise CtmarError(f"sample must hold one case, got {len(case)}")
+    center = case.center()
+    measured, clean = plane("measured", center.scan.measured[0, 0]), plane("clean", center.truth.clean[0, 0])
+    trace = plane("metal_trace", center.scan.metal_trace[0, 0]).astype(bool)
     shown = {name: plane(name, sinogram) for name, sinogram in completed.items()}
     columns = max(len(shown), 3)
     figure, axes = black_figure(3, columns, 0.8)
@@ -53,6 +53,6 @@ def sinogram_figure(sample: MARSample, completed: Mapping[str, ArrayLike]) -> Fi
     return figure
 
 
-def render_sinograms(sample: MARSample, completed: Mapping[str, ArrayLike], path: Path) -> None:
+def render_sinograms(case: Case, completed: Mapping[str, ArrayLike], path: Path) -> None:
     """Writes :func:`sinogram_figure` as a PNG; the arguments are the same."""
-    save_figure(sinogram_figure(sample, completed), path)
+    save_figure(sinogram_figure(case, completed), path)

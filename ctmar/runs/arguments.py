@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "pretrained")
-"""The default first; those of ``ctmar.clinical``, which imports torch, and the network that is shipped."""
+METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "pretrained", "pretrained_mbhc")
+"""The default first; the last are the network that is shipped, and its mean with MBHC."""
 COMPARED = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
 """Columns of the table across runs."""
 EXTRAS = ("difference", "uncertainty", "seg")
@@ -35,7 +35,10 @@ def _correct() -> argparse.ArgumentParser:
         help="complete the trace by this network: .ckpt of a run, .safetensors",
     )
     how.add_argument(
-        "--method", choices=METHODS, default=METHODS[0], help=f"or by this method (default: {METHODS[0]})"
+        "--method",
+        metavar="NAME",
+        default=METHODS[0],
+        help=f"or by one of {', '.join(METHODS)} (default: {METHODS[0]}), or one of configs/model",
     )
     _metal(parser)
     parser.add_argument("--also", metavar="LIST", default="", help=f"write more, from {','.join(EXTRAS)}")

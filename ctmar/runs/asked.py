@@ -3,29 +3,21 @@
 Nodes are plain dicts with their interpolations unresolved, so that what follows another key still does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ctmar.runs.cli import composed, config_dir
-
-Node = dict[str, Any]
-Keys = tuple[str, ...]
+from ctmar.runs.named import Keys, Named, Node, leaves, raw
 
 ABSENT: Any = object()
-SEARCHPATH = "hydra.searchpath"
 GROUPS = ("data", "geometry", "projector", "extras", "evaluation")
 """Where a key that an earlier ctmar did not have is given its default; a class has defaults of its own."""
-WHOLE = ("callbacks", "logger")
+WHOLE = ("callbacks", "logger", "input", "term")
 """Groups whose options are sets of members: another option leaves none of the former's."""
 
 
@@ -48,108 +40,39 @@ def changed(
     Returns:
         The config, and what differs in it from the run's, such as ``seed: 3 → 0``.
     """
-    plain, asked = _composed(job), _raw(cfg)
-    run = _linked(_completed(_raw(trained), plain, own), plain)
+    plain, asked = _composed(job), raw(cfg)
+    run = _linked(_completed(raw(trained), plain, own), plain)
     run = {key: value for key, value in run.items() if key not in own}
     run |= {key: asked[key] for key in own if key in asked}
-    wish = _Wish.of(job, overrides)
+    given = Named.of(job, overrides)
     out = _copy(run)
-    named = [*wish.groups.values(), *wish.keys]
+    named = [*given.groups.values(), *given.keys]
     for keys in _differences(plain, asked):
-        if keys[0] not in own and not any(keys[: len(place)] == place for place in named):
+        if keys[0] not in own and not _is_named(leaves(_at(asked, keys), keys), named):
             _take(out, asked, _of_one_class(keys, plain, asked, out))
-    for group, keys in sorted(wish.groups.items(), key=lambda choice: len(choice[1])):
-        options = [] if keys[0] in WHOLE else _options(job, group, keys)
+    for group, keys in sorted(given.groups.items(), key=lambda choice: len(choice[1])):
+        options = [] if group.partition("@")[0] in WHOLE else _options(job, group, keys)
         node = _at(asked, keys)
         _put(out, keys, _moved(_at(out, keys), node, options) if options else node)
-    for keys in wish.keys:
+    for keys in given.keys:
         if keys[0] not in own:
             _take(out, asked, keys)
     return OmegaConf.create(out), _told(run, out)
 
 
-@dataclass
-class _Wish:
-    """What overrides name: groups by the place of their node, and keys."""
-
-    groups: dict[str, Keys] = field(default_factory=dict)
-    keys: list[Keys] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, job: str, overrides: Sequence[str]) -> "_Wish":
-        with _Loader() as loader:
-            found = loader.compute_defaults_list(job, list(overrides), RunMode.RUN)
-            plain = {
-                entry.config_path for entry in loader.compute_defaults_list(job, [], RunMode.RUN).defaults
-            }
-            folders = [source.path for source in loader.get_sources() if source.scheme() == "file"]
-        wish = cls(_nodes(found))
-        folders += [str(path) for one in found.config_overrides if one.key_or_group == SEARCHPATH
-                    for path in one.value()]  # fmt: skip
-        for entry in found.defaults:
-            if entry.package == "" and entry.config_path not in plain:
-                wish.keys += _leaves(_content(entry.config_path, folders))
-        for override in found.config_overrides:
-            keys = tuple(override.key_or_group.split("."))
-            if keys[0] != "hydra":
-                wish.keys += _leaves(None if override.is_delete() else override.value(), keys)
-        return wish
-
-
-def _nodes(found: Any) -> dict[str, Keys]:
-    """Where the nodes of the chosen and deleted groups are.
-
-    An option without a place of its own, an experiment's, is known by the keys in its file instead.
-    """
-    places = {entry.override_key: entry.package for entry in found.defaults if entry.override_key}
-    chosen = {
-        group: choice for group, choice in found.overrides.override_choices.items() if choice is not None
-    }
-    named = {
-        group: places.get(group, group.replace("/", ".")) for group in (*chosen, *found.overrides.deletions)
-    }
-    return {
-        group: tuple(place.split("."))
-        for group, place in named.items()
-        if place and not group.startswith("hydra/")
-    }
-
-
-class _Loader:
-    """Hydra's loader: the running job's, which knows of ``--config-dir``; else one of ctmar's own configs."""
-
-    def __enter__(self) -> ConfigLoader:
-        self.own = None
-        if not GlobalHydra.instance().is_initialized():
-            self.own = initialize_config_dir(str(config_dir().resolve()), version_base="1.3")
-            self.own.__enter__()
-        return GlobalHydra.instance().config_loader()
-
-    def __exit__(self, *error: Any) -> None:
-        if self.own is not None:
-            self.own.__exit__(*error)
-
-
-def _content(config_path: str, folders: Iterable[str]) -> Node:
-    """What the file of an option without a place of its own holds."""
-    for folder in folders:
-        file = Path(folder.removeprefix("file://")) / f"{config_path}.yaml"
-        if file.is_file():
-            content = _raw(OmegaConf.load(file))
-            return {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-    return {}
-
-
 @cache
 def _composed(job: str, *overrides: str) -> Node:
     """A config of ctmar's own; to be read, not changed."""
-    return _raw(composed(job, overrides))
+    return raw(composed(job, overrides))
 
 
 def _options(job: str, group: str, keys: Keys) -> list[Any]:
-    """The node of each option of a group, as it is composed into the plain config."""
+    """The node of each option of a group, as composed into the plain config; none where it has no place."""
     names = sorted(file.stem for file in (config_dir() / group.partition("@")[0]).glob("*.yaml"))
-    return [_at(_composed(job, f"{group}={name}"), keys) for name in names]
+    try:
+        return [_at(_composed(job, f"{group}={name}"), keys) for name in names]
+    except ConfigCompositionException:
+        return []
 
 
 def _moved(current: Any, asked: Any, options: Sequence[Any]) -> Any:
@@ -188,11 +111,9 @@ def _differences(before: Node, after: Node, keys: Keys = ()) -> Iterator[Keys]:
             yield (*keys, key)
 
 
-def _leaves(value: Any, keys: Keys = ()) -> list[Keys]:
-    """Keys of single values, lists and nodes with a class, within a value."""
-    if not isinstance(value, dict) or not value or "_target_" in value:
-        return [keys]
-    return [leaf for key, inner in value.items() for leaf in _leaves(inner, (*keys, key))]
+def _is_named(leaves: Sequence[Keys], named: Sequence[Keys]) -> bool:
+    """Whether overrides name all that differs there: it is taken over with them."""
+    return all(any(leaf[: len(place)] == place for place in named) for leaf in leaves)
 
 
 def _of_one_class(keys: Keys, plain: Node, asked: Node, out: Node) -> Keys:
@@ -289,11 +210,6 @@ def _short(config: DictConfig, keys: Keys) -> str:
 
 def _select(config: DictConfig, keys: Keys) -> Any:
     return OmegaConf.select(config, ".".join(keys), default=ABSENT, throw_on_missing=False)
-
-
-def _raw(config: Any) -> Node:
-    container: Node = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
-    return container
 
 
 def _copy(node: Any) -> Any:

@@ -5,20 +5,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.errors import CtmarError
-from ctmar.evaluation import ImageMethod, Method, evaluate
+from ctmar.evaluation import evaluate
+from ctmar.evaluation.export import export_scan
 from ctmar.evaluation.lesions import LesionStudy
-from ctmar.evaluation.others import ImageFolder, export_case, find_function
-from ctmar.models.base import Completion
+from ctmar.methods import Method
+from ctmar.methods.elsewhere import ImageFolder, find_method
 from ctmar.report.figures import render_distributions
 from ctmar.report.table import benchmark_text
-from ctmar.runs.build import make, plain, set_threads
-from ctmar.runs.evaluate import as_method, load_checkpoint, load_weights
+from ctmar.runs.build import build_model, make, method_named, method_of, methods_named, plain, set_threads
+from ctmar.runs.evaluate import load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
+from ctmar.runs.parts import UnknownPart
 from ctmar.runs.test_set import TestSet
 from ctmar.runs.trust import config_of
 
@@ -38,9 +41,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     print(benchmark_text(summary), flush=True)
 
 
-def benchmark(
-    cfg: DictConfig, folder: Path, extra: Mapping[str, Method | ImageMethod] | None = None
-) -> dict[str, Any]:
+def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None = None) -> dict[str, Any]:
     """Scores the config's methods on its test set; writes ``summary.json``, ``cases.csv``, panels, a figure.
 
     Args:
@@ -52,16 +53,15 @@ def benchmark(
         The summary, with ``benchmark``: the set's name, parts that were left out and cases that differ
         from the frozen ones.
     """
-    models = find_models(cfg)
-    slices = max((model.slices or 1 for model in models.values()), default=1)
-    cases = TestSet(cfg, slices, cfg.num_cases)
-    for model in models.values():
-        model.use_geometry(cases.ray)
-    methods: dict[str, Method | ImageMethod] = {name: as_method(model) for name, model in models.items()}
     sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
-    methods |= {str(name): find_function(dotted, cases.ray) for name, dotted in (cfg.methods or {}).items()}
-    methods |= {str(name): ImageFolder(path) for name, path in (cfg.images or {}).items()}
+    methods = find_models(cfg)
+    methods |= {str(name): find_method(dotted, str(name)) for name, dotted in (cfg.methods or {}).items()}
     methods |= dict(extra or {})
+    slices = max((method.slices or 1 for method in methods.values()), default=1)
+    cases = TestSet(cfg, slices, cfg.num_cases)
+    methods |= {str(name): ImageFolder(path, str(name)) for name, path in (cfg.images or {}).items()}
+    for method in methods.values():
+        method.check(cases.ray)
     if not methods:
         raise CtmarError("benchmark needs at least one of models, checkpoints, methods, images, got none")
     unmade = cases.prepare()
@@ -69,16 +69,15 @@ def benchmark(
         raise CtmarError(f"{cases.name} must be made as it was frozen, but {unmade[0]}")
     filter = cfg.projector.filter
     if cfg.export is not None:
-        for sample in cases:
-            export_case(sample, cases.ray, filter, Path(cfg.export))
+        for case in cases:
+            export_scan(case.scan, filter, Path(cfg.export))
     summary = evaluate(
         methods,
         cases,
-        cases.ray,
         folder / "evaluation",
         filter=filter,
         num_panels=cfg.evaluation.num_panels,
-        lesions=LesionStudy(cases.ray, filter) if cfg.evaluation.lesions else None,
+        lesions=LesionStudy(filter, methods_named(cfg, cfg.data.fills)) if cfg.evaluation.lesions else None,
         facts=lambda: {"benchmark": about(cases)},
         config=plain(cfg),
     )
@@ -86,26 +85,40 @@ def benchmark(
     return summary
 
 
-def find_models(cfg: DictConfig) -> dict[str, Completion]:
+def find_models(cfg: DictConfig) -> dict[str, Method]:
     """The catalogue's models and the checkpoints that the config names, in its order."""
-    found: dict[str, Completion] = {}
+    found: dict[str, Method] = {}
     for entry in map(str, cfg.models):
         if entry.endswith(".ckpt"):
             found[run_name(entry)] = from_checkpoint(entry)
-        elif entry in cfg.catalogue:
-            found[entry] = make(cfg.catalogue[entry])
         else:
-            known = ", ".join(map(str, cfg.catalogue))
-            raise CtmarError(f"models must be of {known}, or paths of checkpoints (*.ckpt), got {entry!r}")
+            found[entry] = _named(cfg, entry)
     return found | {str(name): from_checkpoint(path) for name, path in (cfg.checkpoints or {}).items()}
 
 
-def from_checkpoint(path: str) -> Completion:
+def _named(cfg: DictConfig, name: str) -> Method:
+    try:
+        return method_named(cfg, name)
+    except UnknownPart as error:
+        known = ", ".join(map(str, cfg.catalogue))
+        raise CtmarError(
+            f"models must be of {known}, or paths of checkpoints (*.ckpt), got {name!r}"
+        ) from error
+
+
+def from_checkpoint(path: str) -> Method:
     """The model of a ctmar run, with its weights."""
     checkpoint = load_checkpoint(path)
-    model: Completion = make(config_of(checkpoint).model)
+    model = build_model(config_of(checkpoint))
     load_weights(model, checkpoint)
-    return model
+    return ready(method_of(model))
+
+
+def ready(method: Method) -> Method:
+    """A fitted method, in evaluation mode."""
+    if isinstance(method, torch.nn.Module):
+        method.eval()
+    return method
 
 
 def run_name(path: str) -> str:

@@ -1,8 +1,7 @@
 """From a composed config to the objects that a job works with."""
 
 import json
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,23 @@ from ctmar.data.content import by_content, code_of
 from ctmar.data.fingerprint import code_digest, fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
+from ctmar.data.source import Source
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
-from ctmar.models.base import Completion
+from ctmar.methods.base import Method
 from ctmar.runs.moved import upgraded
+from ctmar.runs.moved_targets import renamed
+from ctmar.runs.parts import named
 from ctmar.runs.typed import check_types
+from ctmar.training.fit import Fit
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
+OF_IMAGES = ("metal_threshold_hu", "extended_scale")
+"""Of the same: what is for cases alone whose metal is found in their images."""
 BUILT = ("anatomy", "generator", "scanner", "geometry")
-"""Of a recipe: what classes are named in, this package's or a user's."""
+"""Of a config: what classes are named in, this package's or a user's."""
 CODE = ("modules", "packages")
-"""Of a recipe: the code behind a user's classes."""
+"""Of a config: the code behind a user's classes."""
 MANIFEST, SCHEMA = "manifest.json", 2
 
 
@@ -37,7 +42,8 @@ def set_threads(cfg: DictConfig) -> None:
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config as plain types: what travels in checkpoints and reports."""
     container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    return json.loads(json.dumps(container))  # type: ignore[no-any-return]
+    made: dict[str, Any] = json.loads(json.dumps(container))
+    return made
 
 
 def make(cfg: DictConfig | None, **more: Any) -> Any:
@@ -61,11 +67,9 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         beam=make(cfg.geometry.beam),
         seed=data_seed(cfg),
         slices=slices,
-        source=data.source,
-        metal=data.metal,
-        metal_threshold_hu=data.metal_threshold_hu,
-        extended_scale=data.get("extended_scale", False),  # checkpoints of before the option lack it
-        fills=tuple(data.fills),
+        # Checkpoints of before it lack extended_scale.
+        source=Source(data.source, data.metal, data.metal_threshold_hu, data.get("extended_scale", False)),
+        fills=methods_named(cfg, data.fills),
         filter=cfg.projector.filter,
         backend=cfg.projector.backend,
         acquisition=make(cfg.geometry.get("acquisition") or None),
@@ -79,13 +83,24 @@ def data_seed(cfg: DictConfig) -> int:
 
 
 def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
-    """Every setting that decides what a case holds, as plain types; input files by their digest."""
+    """Every setting that decides what a case holds, as plain types.
+
+    Input files are known by their digest. So is the code behind classes that are not this package's.
+    """
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
     settings["seed"] = data_seed(cfg)
     settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+    settings = _deciding(settings)
     built = {key: settings[key] for key in BUILT}
     return settings | {key: by_content(node) for key, node in built.items()} | code_of(built)
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what does not matter to a case: how metal is found in images, where none is looked for."""
+    if settings.get("source") != "raw" or settings.get("metal") != "scene":
+        return settings
+    return {key: value for key, value in settings.items() if key not in OF_IMAGES}
 
 
 def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
@@ -130,8 +145,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuses a data set of other settings, and names what differs."""
-    had = renamed(manifest["config"])
-    differ = [key for key in sorted({*wanted, *had}) if had.get(key) != wanted.get(key)]
+    differ = list(_differing(_deciding(renamed(manifest["config"])), wanted))
     if differ:
         raise CtmarError(
             f"a data set's folder must be empty or of the same configuration, {folder} was made by another:"
@@ -140,7 +154,7 @@ def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, A
 
 
 def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
-    """What differs between two recipes; of the code each module and package."""
+    """What differs between two configs; of the code each module and package."""
     for key in sorted({*had, *wanted}):
         old, new = had.get(key), wanted.get(key)
         if key in CODE:
@@ -163,26 +177,45 @@ def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
     )
 
 
-def build_model(cfg: DictConfig) -> Completion:
-    """The model, initialised from the seed."""
+def build_model(cfg: DictConfig) -> Method | Fit:
+    """The model, initialised from the seed: a method that is ready, or what fits one."""
     torch.manual_seed(cfg.seed)
     model = make(cfg.model)
-    if not isinstance(model, Completion):
-        raise CtmarError(f"model must be a ctmar completion, got {type(model).__name__}")
+    if not isinstance(model, (Method, Fit)):
+        raise CtmarError(f"model must be a method or what fits one, got {type(model).__name__}")
     return model
 
 
-def build_callbacks(cfg: DictConfig, data: MARDataModule) -> list[Any]:
-    """The callbacks; one that is configured as partial is given the geometry."""
-    callbacks = []
-    for node in (cfg.callbacks or {}).values():
-        if node is None:
-            continue
-        callback = make(node)
-        if isinstance(callback, partial):
-            callback = callback(ray=data.simulator.ray, filter=cfg.projector.filter)
-        callbacks.append(callback)
-    return callbacks
+def method_of(model: Method | Fit) -> Method:
+    """The method, of a training too."""
+    return model.method if isinstance(model, Fit) else model
+
+
+def methods_named(cfg: DictConfig, names: Iterable[str]) -> dict[str, Method]:
+    """Methods by their names in the config group ``model``; with the settings of ``cfg.catalogue``, if any.
+
+    Raises:
+        CtmarError: There is none of that name, or it is one that is still to be fitted.
+    """
+    return {str(name): method_named(cfg, str(name)) for name in names}
+
+
+def method_named(cfg: DictConfig, name: str) -> Method:
+    """The method of that name; see :func:`methods_named`."""
+    node = (cfg.get("catalogue") or {}).get(name)
+    if node is None:
+        node = named("model", name)
+        # Interpolations, of the scanner's dose say, are of the run's config.
+        node._set_parent(cfg)
+    found = make(node)
+    if not isinstance(found, Method):
+        raise CtmarError(f"{name} must be a method that is ready, got one that is still to be fitted")
+    return found
+
+
+def build_callbacks(cfg: DictConfig) -> list[Any]:
+    """The callbacks."""
+    return [make(node) for node in (cfg.callbacks or {}).values() if node is not None]
 
 
 def build_loggers(cfg: DictConfig) -> list[Any]:
@@ -194,6 +227,9 @@ def build_loggers(cfg: DictConfig) -> list[Any]:
 
 def run_title(cfg: DictConfig) -> str:
     """What tells a run from the others at a glance: model, metal, body, seed."""
-    classes = (str(node._target_).rpartition(".")[2] for node in (cfg.model, cfg.data.generator))
-    model, metal = (name.removesuffix("Completion").removesuffix("Generator").lower() for name in classes)
+    network = OmegaConf.select(cfg, "model.method.network")
+    classes = (str(node._target_).rpartition(".")[2] for node in (network or cfg.model, cfg.data.generator))
+    model, metal = (name.removeprefix("Sinogram").removesuffix("Generator").lower() for name in classes)
+    if "adversary" in cfg.model:
+        model = "cgan"
     return f"{model} {metal} {cfg.anatomy.get('name', '')} seed {cfg.seed}".replace("  ", " ")

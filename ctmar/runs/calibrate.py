@@ -10,13 +10,12 @@ from torch import Tensor
 
 from ctmar.data.dataset import CaseDataset
 from ctmar.files import write_text
-from ctmar.models.pretrained import PretrainedCompletion, load
-from ctmar.models.uncertainty import ErrorModel, fit_error_model, rank_correlation
-from ctmar.models.weights import rewrite_card
+from ctmar.learned.pretrained import Pretrained, load
+from ctmar.learned.uncertainty import ErrorModel, fit_error_model, rank_correlation
+from ctmar.learned.weights import rewrite_card
 from ctmar.runs.build import build_data
 from ctmar.runs.cli import composed, printed
 from ctmar.runs.export import card_text
-from ctmar.sample import collate
 
 BANDS = 5
 
@@ -65,7 +64,7 @@ def calibrate(
     cfg = composed("train", [*(overrides or ("experiment=unet_pretrain",)), counts])
     data = build_data(cfg, 1)
     model = load(weights)
-    model.use_geometry(data.simulator.ray)
+    model.check(data.simulator.ray)
     data.prepare("val", "test")
     fitted = fit_error_model(*_rays(model, data.sets["val"]), coverage)
     features, errors = _rays(model, data.sets["test"])
@@ -95,13 +94,13 @@ def tell(model: ErrorModel, features: Tensor, errors: Tensor) -> dict[str, Any]:
     }
 
 
-def _rays(model: PretrainedCompletion, cases: CaseDataset) -> tuple[Tensor, Tensor]:
+def _rays(model: Pretrained, cases: CaseDataset) -> tuple[Tensor, Tensor]:
     """Features and errors of all rays on the traces of a data set, case after case."""
     features, errors = [], []
     for index in range(len(cases)):
-        sample = model.select(collate([cases[index]]))
+        case = cases[index].center()
         with torch.inference_mode():
-            completed, known = model.known_rays(sample)
+            completed, known = model.known_rays(case.scan)
         features.append(known)
-        errors.append((completed - sample.clean)[sample.metal_trace])
+        errors.append((completed - case.truth.clean)[case.scan.metal_trace])
     return torch.cat(features), torch.cat(errors)

@@ -49,8 +49,12 @@ def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
     from hydra.core.global_hydra import GlobalHydra
 
     drop_empty()
-    with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-        return compose(job, overrides=renamed(overrides))
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
+            return compose(job, overrides=renamed(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def printed(job: Callable[[], str]) -> int:
@@ -191,7 +195,8 @@ def one_line(error: BaseException) -> str | None:
         return f"{key} must be given ({key}=...), got nothing"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         made = isinstance(error, InstantiationException)
-        return flat((error.__cause__ if made else None) or error)
+        # Where Hydra looked is a list of folders.
+        return flat((error.__cause__ if made else None) or error).partition(" Config search path:")[0]
     return None
 
 

@@ -3,30 +3,29 @@
 import pickle  # nosec B403: the name of its exception; nothing is unpickled
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
-from ctmar.evaluation import ImageMethod, Method, evaluate, format_table, has_own_image
+from ctmar.evaluation import evaluate, format_table
 from ctmar.evaluation.lesions import LesionStudy
-from ctmar.models.base import Completion
-from ctmar.models.classical import Classical, FillCompletion, Uncorrected
-from ctmar.models.weights import short
+from ctmar.learned.weights import short
+from ctmar.methods import Method, Uncorrected
 from ctmar.runs.asked import changed
-from ctmar.runs.build import build_data, build_model, make, plain, set_threads
+from ctmar.runs.build import build_data, build_model, make, method_of, plain, set_threads
+from ctmar.runs.earlier import is_earlier
 from ctmar.runs.folder import output_dir
 from ctmar.runs.settings import check_settings
 from ctmar.runs.trust import config_of
-from ctmar.sample import MARSample
+from ctmar.training.fit import Fit
 
 RUN_KEYS = (
     "task_name",
@@ -47,7 +46,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     check_settings(cfg)
     if cfg.ckpt_path is None:
         model = build_model(cfg)
-        if model.trainable:
+        if isinstance(model, Fit):
             raise CtmarError("evaluation needs ckpt_path=…, or a method without weights such as model=li")
     else:
         checkpoint = load_checkpoint(cfg.ckpt_path)
@@ -57,90 +56,40 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         model = build_model(cfg)
         load_weights(model, checkpoint)
     set_threads(cfg)
-    data = build_data(cfg, model.slices or 1)
-    model.use_geometry(data.simulator.ray)
+    method = method_of(model)
+    data = build_data(cfg, method.slices or 1)
+    method.check(data.simulator.ray)
     data.prepare("test")
     folder = output_dir(cfg)
-    evaluate_model(cfg, model, data, folder)
+    evaluate_method(cfg, method, data, folder)
     if "wandb" in (cfg.logger or {}):
         log_report([make(cfg.logger.wandb)], folder / "evaluation")
         finish_wandb()
 
 
-def evaluate_model(cfg: DictConfig, model: Completion, data: MARDataModule, folder: Path) -> dict[str, Any]:
-    """Scores the model beside the classical methods on the test split, and prints the table.
+def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder: Path) -> dict[str, Any]:
+    """Scores a method beside the classical methods on the test split, and prints the table.
 
     Returns:
         The summary, as ``evaluation/summary.json`` in ``folder`` holds it.
     """
-    classical = {"uncorrected": Uncorrected()} | {name: FillCompletion(name) for name in cfg.data.fills}
-    methods: dict[str, Method | ImageMethod] = {name: _Runs(method) for name, method in classical.items()}
-    if isinstance(model, Classical):
-        methods[model.name] = as_method(model)
-    else:
-        device = (
-            "cuda"
-            if cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available()
-            else "cpu"
-        )
-        methods["model"] = as_method(model.to(device))
+    simulator = data.simulator
+    methods: dict[str, Method] = {"uncorrected": Uncorrected()} | simulator.fills
+    if isinstance(method, torch.nn.Module):
+        wanted = cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available()
+        method.to("cuda" if wanted else "cpu").eval()
+    methods["model" if isinstance(method, torch.nn.Module) else method.name or "model"] = method
     summary = evaluate(
         methods,
         data.test_dataloader(),
-        data.simulator.ray,
         folder / "evaluation",
         filter=cfg.projector.filter,
         num_panels=cfg.evaluation.num_panels,
-        lesions=LesionStudy(data.simulator.ray, cfg.projector.filter) if cfg.evaluation.lesions else None,
+        lesions=LesionStudy(cfg.projector.filter, simulator.fills) if cfg.evaluation.lesions else None,
         config=plain(cfg),
     )
     print(format_table(summary), flush=True)
     return summary
-
-
-def as_method(model: Completion) -> "Method | ImageMethod":
-    """The model as the evaluation calls it: no gradients, on its own device, answer on the CPU."""
-    model.eval()
-    runs = _RunsImages if has_own_image(model) else _Runs
-    return runs(model)
-
-
-class _Runs:
-    """A model that completes sinograms; one of single slices answers a stack by its scored centre."""
-
-    def __init__(self, model: Completion) -> None:
-        self.model = model
-
-    def __call__(self, sample: MARSample) -> Tensor:
-        with torch.inference_mode():
-            completed = self.model.complete(self._moved(sample)).cpu()
-        given = sample.measured
-        if self.model.slices != 1 or given.shape[1] == 1:
-            return completed
-        middle = given.shape[1] // 2
-        return torch.cat([given[:, :middle], completed.to(given), given[:, middle + 1 :]], dim=1)
-
-    def _moved(self, sample: MARSample) -> MARSample:
-        return _on(sample, next((p.device for p in self.model.parameters()), torch.device("cpu")))
-
-
-class _RunsImages(_Runs):
-    """A model that has an image of its own to show too."""
-
-    model: Any
-
-    def image_hu(self, sample: MARSample) -> Tensor:
-        with torch.inference_mode():
-            # A model of three slices needs its neighbours; for others they would be work for nothing.
-            several = (self.model.slices or 1) > 1
-            image: Tensor = self.model.image_hu(self._moved(sample if several else sample.center()))
-        return image.cpu()
-
-
-def _on(sample: MARSample, device: torch.device) -> MARSample:
-    move: Callable[[Any], Any] = lambda x: x.to(device) if isinstance(x, Tensor) else x  # noqa: E731
-    fills = {name: fill.to(device) for name, fill in sample.fills.items()}
-    return MARSample(*(move(field) for field in sample))._replace(fills=fills)
 
 
 def require_checkpoint(path: str) -> None:
@@ -160,6 +109,11 @@ def load_checkpoint(path: str) -> dict[str, Any]:
         raise CtmarError(
             f"ckpt_path must be a checkpoint of ctmar, {path!r} cannot be read: {reason}"
         ) from None
+    if isinstance(checkpoint, dict) and is_earlier(checkpoint):
+        raise CtmarError(
+            f"ckpt_path must be of this version, {path!r} is of an earlier one:"
+            " python scripts/tools/convert.py FILE OUT converts it"
+        )
     if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise CtmarError(f"ckpt_path must be a checkpoint of a ctmar run with its config, {path!r} is none")
     return checkpoint
@@ -173,9 +127,10 @@ def _require_undamaged(path: str) -> None:
         raise zipfile.BadZipFile(f"its part {damaged} is damaged")
 
 
-def load_weights(model: Completion, checkpoint: dict[str, Any]) -> None:
+def load_weights(model: Method | Fit, checkpoint: dict[str, Any]) -> None:
     """Puts a checkpoint's weights into the model it was made from."""
     try:
+        assert isinstance(model, torch.nn.Module)
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise CtmarError(

@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 import ctmar
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
-from ctmar.models.completion import NetworkCompletion
-from ctmar.models.pretrained import save
-from ctmar.models.weights import available
+from ctmar.learned.network import NetworkMethod
+from ctmar.learned.pretrained import save
+from ctmar.learned.weights import available
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import make
 from ctmar.runs.evaluate import load_checkpoint
 from ctmar.runs.trust import config_of
 
-UNTOLD = ("_target_", "generator_checkpoint")
+UNTOLD = ("_target_", "start")
 """Of the model's settings: its class, and a path of the machine that it was fitted on."""
 METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft", "aapm_score")
 LIMITS = (
@@ -35,14 +35,18 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Writes the weights and their card."""
     checkpoint = load_checkpoint(str(cfg.ckpt_path))
     model = from_checkpoint(str(cfg.ckpt_path))
-    if not isinstance(model, NetworkCompletion):
+    if not isinstance(model, NetworkMethod):
         raise CtmarError(f"ckpt_path must be of a U-Net or cGAN, got a {type(model).__name__}")
     trained = config_of(checkpoint)
+    refine = OmegaConf.select(trained, "model.refine.kind") or "none"
+    if refine != "none":
+        raise CtmarError(f"exported weights must be of a completion alone, got model.refine={refine}")
     output = Path(str(cfg.output))
     card = describe(trained, checkpoint, cfg.commit or commit_at_hand())
     if cfg.summary is not None:
         card["figures"] = figures(Path(str(cfg.summary)), str(cfg.method))
-    save(output, model, make(trained.geometry.beam), card)
+    node: Any = OmegaConf.to_container(trained.model.method, resolve=True)
+    save(output, model, node, make(trained.geometry.beam), card)
     text = card_text(output.stem, card, sum(p.numel() for p in model.generator.parameters()))
     write_text(output.with_suffix(".md"), text)
     print(f"{output} ({output.stat().st_size / 1e6:.1f} MB) and {output.with_suffix('.md').name}")
@@ -50,7 +54,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 
 def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> dict[str, Any]:
     """Where the weights come from, as plain types."""
-    settings: dict[str, Any] = OmegaConf.to_container(trained, resolve=True)  # type: ignore[assignment]
+    settings: Any = OmegaConf.to_container(trained, resolve=True)
     data = settings["data"]
     kept = ("anatomy", "scanner", "geometry")
     described = {key: _without_paths(settings[key]) for key in kept}
@@ -60,7 +64,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
     if data["source"] == "image":
         described["data"]["metal"] = "threshold"  # whatever is configured: an image tells no other
         described["data"]["extended_scale"] = data.get("extended_scale", False)
-    start = settings["model"].get("generator_checkpoint")
+    start = settings["model"].get("start")
     return {
         "ctmar": ctmar.__version__,
         "torch": torch.__version__,
@@ -111,8 +115,8 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         f"# {name}",
         "",
         f"Completes the metal trace of a parallel-beam sinogram ({bins}; others are resampled), as a"
-        f" residual to {card['model']['fill'].upper()}; {parameters:,} parameters. Load it with"
-        " `model=pretrained model.weights=FILE`, or `ctmar.models.pretrained.load(FILE)`.",
+        f" residual to {_fill(card)}; {parameters:,} parameters. Load it with"
+        " `model=pretrained model.weights=FILE`, or `ctmar.learned.pretrained.load(FILE)`.",
         "",
         f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
         f" source {data['source']}{scale}, metal from {data['metal']}{scanned}.",
@@ -126,6 +130,11 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         lines += ["", _uncertainty(card["uncertainty"])]
     lines += ["", "## Limits", *(f"- {limit}" for limit in card["limits"])]
     return "\n".join(lines) + "\n"
+
+
+def _fill(card: dict[str, Any]) -> str:
+    """The class of the fill, as cards have told it."""
+    return str(card["model"]["method"]["fill"]["_target_"]).rpartition(".")[2].upper()
 
 
 def _table(found: dict[str, Any]) -> list[str]:

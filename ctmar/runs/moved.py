@@ -36,6 +36,43 @@ MOVED: dict[str, str] = {
     "scanner.metal_replaces_tissue": "scanner.faults.metal_replaces_tissue",
     "scanner.scatter_photons": "scanner.faults.scatter_photons",
     "scanner.shrink": "scanner.faults.shrink",
+    "model.slices": "model.method.slices",
+    "model.sinogram_scale": "model.method.sinogram_scale",
+    "model.path_scale_mm": "model.method.path_scale_mm",
+    "model.residual_scale": "model.method.residual_scale",
+    "model.wrap_views": "model.method.wrap_views",
+    "model.margin_bins": "model.method.margin_bins",
+    "model.channels": "model.method.network.channels",
+    "model.num_res_units": "model.method.network.num_res_units",
+    "model.norm": "model.method.network.norm",
+    "model.downscale": "model.method.network.downscale",
+    "model.generator_checkpoint": "model.start",
+    "model.learning_rate": "model.optimizer.learning_rate",
+    "model.weight_decay": "model.optimizer.weight_decay",
+    "model.betas": "model.optimizer.betas",
+    "model.scheduler": "model.optimizer.scheduler",
+    "model.clip": "model.optimizer.clip",
+    "model.accumulate": "model.optimizer.accumulate",
+    "model.loss_scale": "model.loss.scale",
+    "model.loss_domain": "model.loss.domain",
+    "model.gradient_weight": "model.terms.gradient.weight",
+    "model.image_weight": "model.terms.image.weight",
+    "model.consistency_weight": "model.terms.consistency.weight",
+    "model.refine": "model.refine.kind",
+    "model.refine_channels": "model.refine.channels",
+    "model.refine_weight": "model.refine.weight",
+    "model.refine_filter": "model.refine.filter",
+    "model.augment_mirror": "model.augment.mirror",
+    "model.augment_rotate_views": "model.augment.rotate_views",
+    "model.augment_seed": "model.augment.seed",
+    "model.lambda_l2": "model.adversary.lambda_l2",
+    "model.adversarial": "model.adversary.loss",
+    "model.discriminator_warmup_epochs": "model.adversary.warmup_epochs",
+    "model.discriminator_learning_rate": "model.adversary.learning_rate",
+    "model.feature_weight": "model.adversary.feature_weight",
+    "model.discriminator_channels": "model.adversary.discriminator.channels",
+    "model.discriminator_layers": "model.adversary.discriminator.num_layers",
+    "model.discriminator_norm": "model.adversary.discriminator.norm",
 }
 """Old key to today's, both from the config's root. Values move unchanged."""
 
@@ -51,6 +88,15 @@ ADDED: dict[str, Any] = {
     "scanner.after_log": [],
 }
 """What a group's config has besides since its keys moved."""
+
+CHOICES: dict[str, str] = {
+    "model.network": "network@model.method.network",
+    "model.inputs": "input@model.method.inputs",
+    "model.fill": "model@model.method.fill",
+    "model.loss": "loss@model.loss",
+    "model.discriminator": "discriminator@model.adversary.discriminator",
+}
+"""Old key, whose value was a name, to the group whose options have these names."""
 
 OVERRIDE = re.compile(r"(\+\+|\+|~)?([\w.]+)(.*)", re.DOTALL)
 
@@ -70,6 +116,8 @@ def _renamed(override: str) -> str:
 
 def _todays(key: str) -> str:
     """Today's name of a key or of one beneath it."""
+    if key in CHOICES:
+        return CHOICES[key]
     for old, new in MOVED.items():
         # Where a key has become a node of the same name, what is beneath it is today's already.
         beneath = key.startswith(f"{old}.") and not new.startswith(f"{old}.")

@@ -26,7 +26,7 @@ FILES = ("plan.yaml", "construct.stl", "construct.nii.gz", "picture.png")
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """Plans, prints the plan and writes ``FILES`` into the run's folder (or ``cfg.folder``)."""
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     anatomy = read_anatomy(settings["ct"], settings["labels"], convention=settings["convention"])
     plan = Plan.load(Path(settings["plan"])) if settings["plan"] else _planned(anatomy, settings)
     if settings["screw_meshes"]:

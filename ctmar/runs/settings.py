@@ -24,7 +24,7 @@ TYPES: dict[str, Any] = {
     "evaluation.lesions": bool,
     "extras.num_threads": int | None,
     "extras.progress_bar": bool,
-    "data.metal_threshold_hu": float,
+    "data.metal_threshold_hu": float | None,
     "data.extended_scale": bool,
     "data.fills": Sequence[str],
     "data.num_workers": int,
@@ -60,7 +60,8 @@ def check_settings(cfg: DictConfig) -> None:
             raise CtmarError(f"{key} must be {described(hint)}, got {value!r}")
         if key in LEAST and value is not None and value < LEAST[key]:
             raise CtmarError(f"{key} must be {LEAST[key]} or more, got {value!r}")
-    if not math.isfinite(cfg.data.metal_threshold_hu):
+    high = cfg.data.metal_threshold_hu
+    if high is not None and not math.isfinite(high):
         raise CtmarError(f"data.metal_threshold_hu must be finite, got {cfg.data.metal_threshold_hu}")
     for name, value, allowed in (
         ("projector.filter", cfg.projector.filter, tuple(FILTERS)),

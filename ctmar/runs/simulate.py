@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import ctmar
 from ctmar.data.dataset import CaseDataset, simulate_ahead
@@ -38,7 +38,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     counts = _counts(cfg)
     part, parts = _part(cfg)
     folder = Path(cfg.folder) if cfg.folder is not None else output_dir(cfg)
-    slices = cfg.model.get("slices", 3) or 3
+    slices = OmegaConf.select(cfg, "model.method.slices") or 3
     store = _store(cfg, folder, case_settings(cfg, slices))
     simulator = build_simulator(cfg, slices)
     for split in counts:

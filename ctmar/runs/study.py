@@ -20,16 +20,14 @@ import yaml
 
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
-from ctmar.evaluation.cases import Method, center_images
+from ctmar.evaluation.cases import center_images
 from ctmar.files import write_text
+from ctmar.methods import LI, NMAR, Method, Uncorrected
 from ctmar.metrics import bootstrap_mean, near_metal_mask, rmse
 from ctmar.metrics.statistics import Interval
-from ctmar.models.base import Completion
-from ctmar.models.classical import FillCompletion, Uncorrected
 from ctmar.runs.benchmark import from_checkpoint
-from ctmar.runs.build import build_data, build_model, case_settings
+from ctmar.runs.build import build_data, build_model, case_settings, method_of
 from ctmar.runs.cli import composed, config_dir, printed
-from ctmar.runs.evaluate import as_method
 from ctmar.runs.processes import job_command
 
 DONE = "done.json"
@@ -178,7 +176,7 @@ def _simulate(runs: Iterable[list[str]]) -> None:
     made: set[str] = set()
     for overrides in runs:
         cfg = composed("train", overrides)
-        slices = build_model(cfg).slices or 1
+        slices = method_of(build_model(cfg)).slices or 1
         key = json.dumps([case_settings(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
         if key not in made:
             build_data(cfg, slices).prepare("train", "val")
@@ -206,29 +204,29 @@ def _train(folder: Path, run: tuple[str, int], overrides: list[str]) -> str | No
 
 def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) -> tuple[list[str], Values]:
     """Names of the test's cases, and the near-metal RMSE of each method on each."""
-    models: dict[tuple[str, int], Completion] = {
+    models: dict[tuple[str, int], Method] = {
         ("uncorrected", -1): Uncorrected(),
-        ("li", -1): FillCompletion("li"),
-        ("nmar", -1): FillCompletion("nmar"),
+        ("li", -1): LI(),
+        ("nmar", -1): NMAR(),
     }
     for key in runs:
         models[key] = from_checkpoint(str(_run(folder, *key) / "checkpoints" / "best.ckpt"))
     cfg = composed("train", [*overrides, "seed=0"])
     data: MARDataModule = build_data(cfg, max(model.slices or 1 for model in models.values()))
     for model in models.values():
-        model.use_geometry(data.simulator.ray)
+        model.check(data.simulator.ray)
     data.prepare("test")
-    methods: dict[str, Method] = {f"{name}/{seed}": as_method(m) for (name, seed), m in models.items()}  # type: ignore[misc]
+    methods = {f"{name}/{seed}": m for (name, seed), m in models.items()}
     names: list[str] = []
     values: Values = {key: [] for key in models}
     spacing_mm = data.simulator.ray.grid.spacing_mm * data.simulator.scanner.shrink
-    for sample in data.test_dataloader():
-        names.append(sample.case_id[0])
-        images = center_images(methods, sample, data.simulator.ray, cfg.projector.filter)
-        center = sample.center()
-        near = near_metal_mask(center.body_mask, center.metal_mask, spacing_mm)
+    for case in data.test_dataloader():
+        names.append(case.scan.case_id[0])
+        images = center_images(methods, case, cfg.projector.filter)
+        center = case.center()
+        near = near_metal_mask(center.truth.body_mask, center.scan.metal_mask, spacing_mm)
         for key, image in zip(models, images.values(), strict=False):  # the clean one comes last
-            values[key].append(float(rmse(image, center.reference_hu, near)))
+            values[key].append(float(rmse(image, center.truth.reference_hu, near)))
     return names, values
 
 

@@ -4,19 +4,19 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
+from ctmar.case import Case
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.operators import RayTransform
 from ctmar.runs.build import build_simulator, case_store
 from ctmar.runs.cli import config_dir
-from ctmar.sample import MARSample, collate
 
 TOLERANCE = 2.0e-3
 """By how much a case's control figures may differ between machines, relative."""
@@ -96,7 +96,7 @@ class TestSet:
         ]
         return [line for line in simulate_ahead(todo, self.workers, f"simulating {self.name}") if line]
 
-    def __iter__(self) -> Iterator[MARSample]:
+    def __iter__(self) -> Iterator[Case]:
         """Batches of one case, named ``PART-INDEX``; a case that is not the frozen one is noted.
 
         In ``changed`` where something else was sampled, in ``rescanned`` where the scene is the frozen one
@@ -104,17 +104,15 @@ class TestSet:
         """
         self.changed, self.rescanned = [], []
         for name, index in self.cases:
-            sample = self.parts[name].data[index]
+            case = self.parts[name].data[index]
             case_id = f"{name}-{index:05d}"
             wanted = self.parts[name].controls[index]
-            found = control(sample)
+            found = control(case)
             if wanted and not same_case(wanted, found):
                 same_scene = wanted["sampled"] == found["sampled"]
                 (self.rescanned if same_scene else self.changed).append(case_id)
-            yield collate([sample])._replace(
-                case_id=[case_id],
-                parameters=[sample.parameters | {"part": name}],  # type: ignore[operator]
-            )
+            told = ({**case.truth.parameters[0], "part": name},)
+            yield Case(replace(case.scan, case_id=(case_id,)), replace(case.truth, parameters=told))
 
     def freeze(self, wanted: dict[str, int]) -> Path:
         """Writes which cases of each part could be made, and their control figures."""
@@ -163,16 +161,17 @@ def load_controls(name: str) -> dict[str, dict[int, dict[str, Any]]]:
     return {part: {int(i): c for i, c in cases.items()} for part, cases in parts.items()}
 
 
-def control(sample: MARSample) -> dict[str, Any]:
+def control(case: Case) -> dict[str, Any]:
     """A digest of what was sampled, and figures of the centre slice that tell one case from another."""
-    sampled = json.dumps(_rounded(sample.parameters), sort_keys=True)
-    middle = sample.measured.shape[-3] // 2
+    sampled = json.dumps(_rounded(case.truth.parameters[0]), sort_keys=True)
+    center = case.center()
+    scan, clean = center.scan, center.truth.clean[0, 0]
     return {
         "sampled": hashlib.sha256(sampled.encode()).hexdigest()[:16],
-        "metal_pixels": int(sample.metal_mask[middle].sum()),
-        "trace_bins": int(sample.metal_trace[middle].sum()),
-        "clean": float(f"{sample.clean[middle].double().mean():.6g}"),
-        "measured": float(f"{sample.measured[middle].double().mean():.6g}"),
+        "metal_pixels": int(scan.metal_mask.sum()),
+        "trace_bins": int(scan.metal_trace.sum()),
+        "clean": float(f"{clean.double().mean():.6g}"),
+        "measured": float(f"{scan.measured[0, 0].double().mean():.6g}"),
     }
 
 

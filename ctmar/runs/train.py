@@ -19,20 +19,22 @@ from ctmar.callbacks.wandb_report import arrange, log_report
 from ctmar.callbacks.whole_checkpoints import WholeCheckpoints
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
-from ctmar.models.base import Completion
+from ctmar.methods.base import Method
 from ctmar.runs.build import (
     build_callbacks,
     build_data,
     build_loggers,
     build_model,
     make,
+    method_of,
     plain,
     set_threads,
 )
-from ctmar.runs.evaluate import evaluate_model, flat, load_checkpoint, load_weights
+from ctmar.runs.evaluate import evaluate_method, flat, load_checkpoint, load_weights
 from ctmar.runs.folder import output_dir
 from ctmar.runs.resume import goes_on_in_its_folder, resumed, say
 from ctmar.runs.settings import check_settings
+from ctmar.training.fit import Fit
 
 TOLD_ALREADY = ("Checkpoint directory .* exists and is not empty", "Be aware that when using `ckpt_path`")
 """Warnings of Lightning's about what a resumed run says itself, or is meant to do."""
@@ -74,8 +76,9 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg)
-    data = build_data(cfg, model.slices or 1)
-    model.use_geometry(data.simulator.ray)
+    method = method_of(model)
+    data = build_data(cfg, method.slices or 1)
+    model.check(data.simulator.ray)
     if checkpoint is not None:
         # Lightning reads it again; here what is wrong with it is said before anything is simulated.
         load_weights(model, checkpoint)
@@ -84,10 +87,10 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
     metrics: dict[str, float] = {}
     try:
-        if cfg.train and model.trainable:
+        if cfg.train and isinstance(model, Fit):
             objects["trainer"], metrics = fit(cfg, model, data, checkpoint)
         if cfg.test and (objects["trainer"] is None or objects["trainer"].is_global_zero):
-            objects["summary"] = evaluate_model(cfg, model, data, folder)
+            objects["summary"] = evaluate_method(cfg, method, data, folder)
             metrics |= flat(objects["summary"])
             _log_summary(objects["trainer"], objects["summary"])
             log_report(objects["trainer"].loggers if objects["trainer"] else (), folder / "evaluation")
@@ -100,10 +103,10 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
 
 
 def fit(
-    cfg: DictConfig, model: Completion, data: MARDataModule, checkpoint: dict[str, Any] | None = None
+    cfg: DictConfig, model: Fit, data: MARDataModule, checkpoint: dict[str, Any] | None = None
 ) -> tuple[pl.Trainer, dict[str, float]]:
     """Fits the model, from the checkpoint on where there is one, and leaves its best weights in it."""
-    callbacks = [*build_callbacks(cfg, data), ConfigInCheckpoint(plain(cfg)), AsConfigured()]
+    callbacks = [*build_callbacks(cfg), ConfigInCheckpoint(plain(cfg)), AsConfigured()]
     loggers = build_loggers(cfg)
     if checkpoint is not None and goes_on_in_its_folder(cfg, checkpoint):
         _continue(loggers, checkpoint)
@@ -159,9 +162,12 @@ def _say_nothing_was_trained(trainer: pl.Trainer, checkpoint: dict[str, Any]) ->
     )
 
 
-def _simulate_ahead(cfg: DictConfig, model: Completion, data: MARDataModule) -> None:
+def _simulate_ahead(cfg: DictConfig, model: Method | Fit, data: MARDataModule) -> None:
     """Puts every case that this run needs on disk before the first epoch."""
-    splits = [*(("train", "val") if cfg.train and model.trainable else ()), *(("test",) if cfg.test else ())]
+    splits = [
+        *(("train", "val") if cfg.train and isinstance(model, Fit) else ()),
+        *(("test",) if cfg.test else ()),
+    ]
     # Of several processes Lightning starts for one run, the first simulates.
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         data.prepare(*splits)

@@ -93,14 +93,10 @@ def described(hint: Any) -> str:
 
 @cache
 def _hints(target: str) -> dict[str, Any]:
-    """Annotations of a callable's arguments, those that it hands on to its bases among them."""
+    """Annotations of a callable's arguments."""
     try:
         found = get_object(target)
-        makers = [found]
-        if inspect.isclass(found):
-            makers = [vars(base)["__init__"] for base in reversed(found.__mro__) if "__init__" in vars(base)]
-            if hasattr(found, "__dataclass_fields__"):
-                makers = [found]
-        return {name: hint for maker in makers for name, hint in get_type_hints(maker).items()}
+        dataclass = hasattr(found, "__dataclass_fields__")
+        return get_type_hints(found.__init__ if inspect.isclass(found) and not dataclass else found)
     except (ImportError, AttributeError, NameError, TypeError, ValueError):
         return {}  # Hydra names what cannot be found, and not everything tells its types

@@ -18,14 +18,12 @@ import h5py
 import numpy as np
 import torch
 
+from ctmar.case import Case, collate
 from ctmar.data.encoding import Arrays, decode, encode
 from ctmar.data.module import MARDataModule
 from ctmar.data.store import COMPRESSION, CaseStore
-from ctmar.operators import RayTransform
 from ctmar.runs.build import build_data, build_model
 from ctmar.runs.cli import composed
-from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
-from ctmar.units import mu_to_hu
 
 CASES, ROUNDS = 12, 3
 WARM = ["geometry=medium", "data.num_cases={train: 12, val: 1, test: 1}", "paths.output_dir=."]
@@ -36,15 +34,19 @@ def config(*overrides: str) -> Any:
     return composed("train", [*WARM, *overrides])
 
 
-def whole(sample: MARSample) -> Arrays:
+def whole(case: Case) -> Arrays:
     """Every field as it is."""
-    arrays = {name: getattr(sample, name).numpy() for name in (*SINOGRAM_FIELDS, *IMAGE_FIELDS)}
-    return arrays | {f"fill_{name}": fill.numpy() for name, fill in sample.fills.items()}
+    seen = ("measured", "metal_trace", "metal_path_mm", "metal_mask")
+    known = ("clean", "reference_hu", "body_mask", "tissue_labels")
+    fields = {name: getattr(case.scan, name) for name in seen}
+    fields |= {name: getattr(case.truth, name) for name in known}
+    fields |= {f"fill_{name}": fill for name, fill in case.scan.fills.items()}
+    return {name: field[0].numpy() for name, field in fields.items()}
 
 
-def half(sample: MARSample) -> Arrays:
+def half(case: Case) -> Arrays:
     """Sinograms and reference in half precision."""
-    return encode(sample, "float16")
+    return encode(case, "float16")
 
 
 class Hdf5:
@@ -91,10 +93,10 @@ class Zarr:
         return {name: data[...] for name, data in zarr.open_group(path, mode="r")[str(index)].arrays()}
 
 
-def formats(cases: list[MARSample]) -> None:
+def formats(cases: list[Case]) -> None:
     """One line a format."""
     gzip = COMPRESSION
-    rows: list[tuple[str, Callable[[MARSample], Arrays], Any]] = [
+    rows: list[tuple[str, Callable[[Case], Arrays], Any]] = [
         ("HDF5, all fields, no compression", whole, Hdf5({})),
         ("HDF5, all fields, gzip 1", whole, Hdf5(gzip)),
         ("HDF5, no compression", encode, Hdf5({})),
@@ -135,23 +137,23 @@ def _timed(path: Path, cases: list[Arrays], way: Any) -> str:
     return f"{size / len(cases) / 1e6:6.2f} MB  write {write:6.1f} ms  read {read:6.1f} ms"
 
 
-def rounding(cases: list[MARSample], ray: RayTransform, filter: str) -> None:
+def rounding(cases: list[Case], filter: str) -> None:
     """What half precision does to images, beside the noise of one."""
     changes, noises = [], []
     for case in cases:
-        again = decode(half(case))
-        mu_water = float(case.mu_water)
-        images = [mu_to_hu(ray.fbp(s, filter), mu_water) for s in (case.clean, again.clean)]
-        changes.append(float((images[1] - images[0])[case.body_mask].square().mean().sqrt()))
-        noises.append(float((images[0] - case.reference_hu)[case.body_mask].square().mean().sqrt()))
+        scan, truth = case.scan, case.truth
+        again = decode(half(case), scan.ray, scan.kvp).truth
+        images = [scan.image_hu(clean, filter) for clean in (truth.clean, again.clean)]
+        changes.append(float((images[1] - images[0])[truth.body_mask].square().mean().sqrt()))
+        noises.append(float((images[0] - truth.reference_hu)[truth.body_mask].square().mean().sqrt()))
     print(f"float16: {np.mean(changes):.2f} HU RMS in the body; noise there {np.mean(noises):.1f} HU")
 
 
 def consumed(data: MARDataModule, cfg: Any, steps: int = 4) -> float:
     """Cases a second that training steps take, from one batch in memory."""
-    model, size = build_model(cfg), data.batch_size
+    model: Any = build_model(cfg)
+    size = data.batch_size
     batch = collate([data.sets["train"][index] for index in range(size)])
-    batch = batch.center() if model.slices == 1 else batch
     optimizer = torch.optim.Adam(model.parameters())
     model.log = model.log_dict = lambda *a, **k: None  # type: ignore[method-assign]
     for step in range(steps + 1):
@@ -168,11 +170,11 @@ def given(data: MARDataModule) -> float:
     """Cases a second that the loader gives, over one epoch."""
     count, start = 0, time.perf_counter()
     for batch in data.train_dataloader():
-        count += len(batch.case_id)
+        count += len(batch)
     return count / (time.perf_counter() - start)
 
 
-def feed(cases: list[MARSample]) -> None:
+def feed(cases: list[Case]) -> None:
     """One line a source."""
     with tempfile.TemporaryDirectory() as folder:
         store = CaseStore(Path(folder))
@@ -203,7 +205,7 @@ def main() -> int:
         feed(cases)
     else:
         formats(cases)
-        rounding(cases, data.simulator.ray, cfg.projector.filter)
+        rounding(cases, cfg.projector.filter)
     return 0
 
 

@@ -11,55 +11,59 @@ import sys
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 
+from ctmar.case import Case, collate
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.models.completion import UNetCompletion
+from ctmar.methods import LI, NMAR
+from ctmar.methods.base import filled
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Noise, Scanner, Tube
 from ctmar.runs.build import make
 from ctmar.runs.cli import composed
-from ctmar.sample import MARSample, collate
 from ctmar.scenes import RandomGenerator
+from ctmar.training.fit import Fit
 
 LEVELS = ("L1", "L2", "L3")
 
 
-def batch(cases: int) -> MARSample:
+def batch(cases: int) -> Case:
     """A batch of cases with random metal, 256², 360 views."""
     spine = ProceduralSpine({"train": 1}, LEVELS, (2.0, 2.0, 3.0))
     grid, beam = ImageGrid((256, 256), 1.4), ParallelBeam(360, 367, 1.4)
     scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(electronic_noise=5.0))
-    made = Simulator(spine, RandomGenerator(), scanner, grid, beam, slices=1)
+    fills = {"li": LI(), "nmar": NMAR()}
+    made = Simulator(spine, RandomGenerator(), scanner, grid, beam, slices=1, fills=fills)
     return collate([made.case("train", index) for index in range(cases)])
 
 
-def timed(
-    precision: str, sample: MARSample, rounds: int
-) -> tuple[list[float], list[float], Callable[[], None]]:
+def timed(precision: str, case: Case, rounds: int) -> tuple[list[float], list[float], Callable[[], None]]:
     """Seconds of CPU of the whole step and of the bare network, one of each a round; and the whole step."""
     torch.manual_seed(0)
-    model: UNetCompletion = make(composed("train", ["experiment=unet_pretrain"]).model)
+    model: Fit = make(composed("train", ["experiment=unet_pretrain"]).model)
     model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
     model.train()
-    optimizer = model.make_optimizer(model.generator.parameters(), 1e-4)
+    method = model.method
+    optimizer = model.steps.of(method.generator.parameters(), 1e-4)
     half = lambda: torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()  # noqa: E731
 
     def whole() -> None:
         with half():
-            loss = model.training_step(sample, 0)
+            loss: Any = model.training_step(case, 0)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.generator.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(method.generator.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
-    seen = model.training_sample(sample, 0)
-    inputs = model.inputs_of(seen)[..., model.window_of(seen)].contiguous()
+    seen = model.training_case(case, 0).scan
+    inputs = method.inputs_of(seen, filled(seen, method.fill))[..., method.window_of(seen)].contiguous()
 
     def bare() -> None:
         with half():
-            loss = model.generator(inputs).float().square().mean()
+            loss = method.generator(inputs).float().square().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -16,6 +16,8 @@ import torch
 
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.methods import LI, NMAR
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Noise, Scanner, Tube
 from ctmar.scenes import RealisticGenerator
 
@@ -29,7 +31,8 @@ def simulator(small: bool = False) -> Simulator:
     grid = ImageGrid((64, 64), 5.6) if small else ImageGrid((256, 256), 1.4)
     beam = ParallelBeam(48, 93, 5.6) if small else ParallelBeam(360, 367, 1.4)
     scanner = Scanner(Tube(filtration_mm={"Cu": 0.2}), noise=Noise(electronic_noise=5.0))
-    return Simulator(spine, RealisticGenerator(), scanner, grid, beam)
+    fills = {"li": LI(), "nmar": NMAR()}
+    return Simulator(spine, RealisticGenerator(), scanner, grid, beam, fills=fills)
 
 
 _made: list[Simulator] = []

@@ -25,9 +25,8 @@ ROOT = Path(__file__).parents[2]
 TARGETS = {
     "ctmar/operators": ("tests/operators", "tests/contracts"),
     "ctmar/metrics": ("tests/metrics", "tests/evaluation"),
-    "ctmar/completion": ("tests/completion",),
-    "ctmar/models/base.py": ("tests/models",),
-    "ctmar/models/inputs.py": ("tests/models",),
+    "ctmar/methods": ("tests/methods",),
+    "ctmar/inputs": ("tests/inputs",),
 }
 """Sources, and the tests that are to see their faults."""
 LEFT_OUT = ("triton", "torch_radon", "astra", "__init__")

@@ -11,11 +11,11 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from ctmar.callbacks import EpochLine, ImagePanels, finish_wandb, image_panels
-from ctmar.callbacks.image_panels import case_of
 from ctmar.callbacks.wandb_report import arrange, log_report
+from ctmar.case import Case, Scan, Truth, collate
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.sample import MARSample, collate
+from ctmar.methods import Method
 from tests.quiet import quiet_trainer
 
 SIZE = 16
@@ -31,56 +31,67 @@ class IdentityRay:
         return sinogram * 0.02
 
 
-def single(index: int) -> MARSample:
-    shape = (3, SIZE, SIZE)
+def single(index: int, ray=None) -> Case:
+    shape = (1, 3, SIZE, SIZE)
     trace = torch.zeros(shape, dtype=torch.bool)
-    trace[:, 6:10, 6:10] = True
+    trace[..., 6:10, 6:10] = True
     clean = torch.full(shape, 1.0 + index)
-    return MARSample(
+    scan = Scan(
         measured=torch.where(trace, clean + 1, clean),
-        clean=clean,
         metal_trace=trace,
-        metal_path_mm=trace.float(),
-        fills={"li": clean.clone()},
-        reference_hu=torch.zeros(shape),
         metal_mask=trace & (torch.arange(SIZE) == 8),
+        metal_path_mm=trace.float(),
+        mu_water=torch.tensor([0.02]),
+        ray=ray or IdentityRay(),
+        fills={"li": clean.clone()},
+        case_id=(f"val-{index}",),
+    )
+    truth = Truth(
+        clean=clean,
+        reference_hu=torch.zeros(shape),
         body_mask=torch.ones(shape, dtype=torch.bool),
         tissue_labels=torch.zeros(shape, dtype=torch.uint8),
-        mu_water=torch.tensor(0.02),
-        case_id=f"val-{index}",
-        parameters={},
+        parameters=({},),
     )
+    return Case(scan, truth)
+
+
+class Shifted(torch.nn.Module, Method):
+    """Adds one number on the trace to what was there before the metal."""
+
+    name = "shifted"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.tensor(0.5))
+        self.completed: list[tuple[str, ...]] = []
+
+    def trace(self, scan):
+        self.completed.append(scan.case_id)
+        return scan.fills["li"] + self.shift
 
 
 class TinyModule(pl.LightningModule):
-    """Adds one number on the trace."""
+    """Shrinks the number that its method adds."""
 
-    def __init__(self, fail: bool = False) -> None:
+    def __init__(self, method: Shifted | None = None) -> None:
         super().__init__()
-        self.shift = torch.nn.Parameter(torch.tensor(0.5))
-        self.fail = fail
-        self.completed: list[list[str]] = []
-
-    def complete(self, sample):
-        self.completed.append(sample.case_id)
-        return torch.where(sample.metal_trace, sample.clean + self.shift, sample.measured)
+        self.method = method or Shifted()
 
     def training_step(self, batch, index):
-        if self.fail:
-            raise RuntimeError("broken step")
-        loss = self.shift.square()
+        loss = self.method.shift.square()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=2)
         return loss
 
     def validation_step(self, batch, index):
-        self.log("val/loss", self.shift.abs(), batch_size=2)
+        self.log("val/loss", self.method.shift.abs(), batch_size=2)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(tmp_path, callback, module=None, *, logger=False, max_epochs=2, num_cases=4):
-    loader = DataLoader([single(i) for i in range(num_cases)], batch_size=2, collate_fn=collate)
+def fit(tmp_path, callback, module=None, *, logger=False, max_epochs=2, num_cases=4, ray=None):
+    loader = DataLoader([single(i, ray) for i in range(num_cases)], batch_size=2, collate_fn=collate)
     options = {"callbacks": [callback], "logger": logger, "log_every_n_steps": 1}
     trainer = quiet_trainer(tmp_path, max_epochs=max_epochs, **options)
     module = module or TinyModule()
@@ -97,14 +108,16 @@ pytestmark = [
 
 def test_a_case_of_a_batch_is_a_batch_of_one():
     batch = collate([single(0), single(1)])
-    case = case_of(batch, 1)
-    assert case.case_id == ["val-1"] and case.measured.shape == (1, 3, SIZE, SIZE)
-    assert torch.equal(case.clean[0], batch.clean[1]) and not torch.equal(case.clean[0], batch.clean[0])
-    assert torch.equal(case.fills["li"][0], batch.fills["li"][1]) and case.mu_water.shape == (1,)
+    case = batch.one(1)
+    scan, clean = case.scan, case.truth.clean
+    assert scan.case_id == ("val-1",) and scan.measured.shape == (1, 3, SIZE, SIZE)
+    assert torch.equal(clean[0], batch.truth.clean[1]) and not torch.equal(clean[0], batch.truth.clean[0])
+    assert torch.equal(scan.fills["li"][0], batch.scan.fills["li"][1]) and scan.mu_water.shape == (1,)
 
 
+@pytest.mark.slow
 def test_panels_are_saved_beside_a_csv_log(tmp_path):
-    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=3), logger=CSVLogger(tmp_path), max_epochs=1)
+    fit(tmp_path, ImagePanels(num_cases=3), logger=CSVLogger(tmp_path), max_epochs=1)
     names = sorted(p.name for p in (tmp_path / "panels").iterdir())
     assert names == [f"epoch0000-val-{i}.png" for i in range(3)]
     assert imread(tmp_path / "panels" / names[0]).shape[1] > 500
@@ -112,12 +125,9 @@ def test_panels_are_saved_beside_a_csv_log(tmp_path):
 
 @pytest.mark.parametrize("own_image", [True, False])
 def test_panels_show_a_models_own_image_where_it_has_one(tmp_path, monkeypatch, own_image):
-    class Refined(TinyModule):
-        def forward(self, sample):
-            return self.complete(sample)
-
-        def image_hu(self, sample):
-            return torch.full((1, 1, SIZE, SIZE), 77.0)
+    class Refined(Shifted):
+        def finish(self, scan, corrected_hu, uncorrected_hu):
+            return torch.full_like(corrected_hu, 77.0) if self.own_image else corrected_hu
 
     class Projects(IdentityRay):
         def forward(self, image_mu):
@@ -127,24 +137,28 @@ def test_panels_show_a_models_own_image_where_it_has_one(tmp_path, monkeypatch, 
     monkeypatch.setattr(
         image_panels, "evaluate_case", lambda *args: results.append(evaluate(*args)) or results[-1]
     )
-    module = Refined()
-    module.own_image = own_image
-    fit(tmp_path, ImagePanels(Projects(), num_cases=1, folder=tmp_path), module, max_epochs=1)
+    method = Refined()
+    method.own_image = own_image
+    panels = ImagePanels(num_cases=1, folder=tmp_path)
+    fit(tmp_path, panels, TinyModule(method), max_epochs=1, ray=Projects())
     assert bool((results[0].images_hu["model"] == 77.0).all()) == own_image
+    (row,) = (row for row in results[0].rows if row["method"] == "model")
+    assert row["changes_untouched_rays"] == own_image
 
 
 def test_panels_come_every_nth_epoch_and_never_from_the_sanity_check(tmp_path):
-    panels = ImagePanels(IdentityRay(), every_n_epochs=2, num_cases=1, folder=tmp_path / "here")
+    panels = ImagePanels(every_n_epochs=2, num_cases=1, folder=tmp_path / "here")
     module = fit(tmp_path, panels, max_epochs=3)
     assert [p.name for p in (tmp_path / "here").iterdir()] == ["epoch0001-val-0.png"]
-    assert module.completed == [["val-0"]]
+    assert module.method.completed == [("val-0",)]
 
 
 def test_without_a_logger_or_folder_nothing_is_written(tmp_path):
-    module = fit(tmp_path, ImagePanels(IdentityRay()))
-    assert list(tmp_path.iterdir()) == [] and module.completed == []
+    module = fit(tmp_path, ImagePanels())
+    assert list(tmp_path.iterdir()) == [] and module.method.completed == []
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_images_against_the_epoch(tmp_path, monkeypatch):
     calls = []
     logger = TensorBoardLogger(tmp_path)
@@ -153,22 +167,24 @@ def test_tensorboard_gets_images_against_the_epoch(tmp_path, monkeypatch):
         "add_image",
         lambda tag, rgb, step, dataformats: calls.append((tag, rgb.shape[2], step)),
     )
-    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=1), logger=logger)
+    fit(tmp_path, ImagePanels(num_cases=1), logger=logger)
     assert calls == [("val/val-0", 3, 0), ("val/val-0", 3, 1)]
     assert not (tmp_path / "panels").exists()
 
 
 def test_a_module_that_cannot_complete_is_an_error(tmp_path):
-    class Mute(TinyModule):
-        complete = None
+    class Mute(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = torch.nn.Parameter(torch.tensor(0.5))
 
-    with pytest.raises(CtmarError, match="method 'model' must be a function or have image_hu, got None"):
-        fit(tmp_path, ImagePanels(IdentityRay(), folder=tmp_path), Mute())
+    with pytest.raises(CtmarError, match=r"method 'model' must be a Method, got Mute\(\)"):
+        fit(tmp_path, ImagePanels(folder=tmp_path), TinyModule(Mute()))
 
 
 def test_numbers_below_one_are_refused():
     with pytest.raises(CtmarError, match="must be positive, got 0 and 2"):
-        ImagePanels(IdentityRay(), every_n_epochs=0)
+        ImagePanels(every_n_epochs=0)
     with pytest.raises(CtmarError, match="every_n_epochs must be a positive whole number, got 0"):
         EpochLine(every_n_epochs=0)
 
@@ -225,7 +241,7 @@ def test_wandb_gets_images_against_the_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(WandbLogger, "log_metrics", lambda *args, **kwargs: None)
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda *args, **kwargs: None)
     logger = WandbLogger(save_dir=tmp_path, offline=True)
-    fit(tmp_path, ImagePanels(IdentityRay(), num_cases=2), logger=logger, max_epochs=1)
+    fit(tmp_path, ImagePanels(num_cases=2), logger=logger, max_epochs=1)
     (entry,) = logged
     assert entry["epoch"] == 0 and all(isinstance(image, wandb.Image) for image in entry["val/panels"])
     assert len(entry["val/panels"]) == 2

@@ -5,22 +5,18 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
 from ctmar.callbacks import EMA
 from ctmar.errors import CtmarError
-from ctmar.models.cgan import CGANCompletion
-from ctmar.models.completion import UNetCompletion
 from tests.quiet import quiet_trainer
+from tests.training.building import STEADY, STEADY_GAME, gan, loader, unet_fit
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.` is deprecated"),
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
 ]
 
-TINY = {"channels": [8, 16], "wrap_views": 8, "scheduler": "none"}
-GAME = {**TINY, "discriminator_channels": 8, "discriminator_layers": 1}
-HEAD = "generator.net.head.weight"
+HEAD = "method.generator.net.head.weight"
 
 
 class Recorder(pl.Callback):
@@ -42,19 +38,18 @@ class Recorder(pl.Callback):
         self.validated.append(pl_module.state_dict()[HEAD].clone())
 
 
-def fit(model, samples, tmp_path, epochs=1, resume=None, saves=None):
+def fit(model, cases, tmp_path, epochs=1, resume=None, saves=None):
     recorder = Recorder()
     recorder.saves = saves
     run = quiet_trainer(tmp_path, max_epochs=epochs, callbacks=[recorder, EMA(0.9)])
-    loaders = DataLoader(samples, batch_size=None), DataLoader(samples[:1], batch_size=None)
-    run.fit(model, *loaders, ckpt_path=resume, weights_only=True)
+    run.fit(model, loader(*cases), loader(cases[0]), ckpt_path=resume, weights_only=True)
     return run, recorder
 
 
-@pytest.mark.parametrize(("kind", "options"), [(UNetCompletion, TINY), (CGANCompletion, GAME)])
-def test_average_is_the_recursion_over_the_steps(make_sample, tmp_path, kind, options) -> None:
-    model = kind(**options)
-    run, recorder = fit(model, [make_sample(seed=n) for n in range(6)], tmp_path)
+@pytest.mark.parametrize(("kind", "optimizer"), [(unet_fit, STEADY), (gan, STEADY_GAME)])
+def test_average_is_the_recursion_over_the_steps(make_case, tmp_path, kind, optimizer) -> None:
+    model = kind(optimizer=optimizer)
+    run, recorder = fit(model, [make_case(seed=n) for n in range(6)], tmp_path)
     expected = recorder.steps[0]
     for n, weight in enumerate(recorder.steps[1:], start=1):
         decay = min(0.9, (1 + n) / (10 + n))
@@ -68,16 +63,16 @@ def test_average_is_the_recursion_over_the_steps(make_sample, tmp_path, kind, op
     assert torch.equal(saved[HEAD], final)
 
 
-def test_resuming_equals_an_unbroken_run(make_sample, tmp_path) -> None:
-    samples = [make_sample(seed=n) for n in range(3)]
+def test_resuming_equals_an_unbroken_run(make_case, tmp_path) -> None:
+    cases = [make_case(seed=n) for n in range(3)]
     runs = {}
     for name, epochs in (("whole", 2), ("half", 1)):
         pl.seed_everything(0, verbose=False)
-        runs[name] = UNetCompletion(**TINY)
-        fit(runs[name], samples, tmp_path, epochs, saves=tmp_path / f"{name}.ckpt")
+        runs[name] = unet_fit(optimizer=STEADY)
+        fit(runs[name], cases, tmp_path, epochs, saves=tmp_path / f"{name}.ckpt")
     pl.seed_everything(0, verbose=False)
-    resumed = UNetCompletion(**TINY)
-    fit(resumed, samples, tmp_path, 2, tmp_path / "half.ckpt")
+    resumed = unet_fit(optimizer=STEADY)
+    fit(resumed, cases, tmp_path, 2, tmp_path / "half.ckpt")
     for a, b in zip(runs["whole"].parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -21,8 +21,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from ctmar.clinical.dicom_files import quiet_pydicom
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import STORED
 from ctmar.errors import CtmarError
 from tests.clinical.dicom_maker import ct_slice, write
 
@@ -210,7 +210,7 @@ def one(seed: int, folder: Path, kinds: tuple[str, ...] = KINDS) -> str:
     before = {path.name: path.read_bytes() for path in source.iterdir()}
     told: list[str] = []
     try:
-        record = correct_file(source, output, lambda clipped: Classical("nmar"), Wish(), told.append)
+        record = correct_file(source, output, lambda clipped: STORED["nmar"], Request(), told.append)
         names = [path.name for path in output.iterdir()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd values that were kept

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import STORED
 from tests.clinical.dicom_maker import pixels, write_series
 from tests.clinical.fuzz import volume
 
@@ -32,8 +32,8 @@ def start(source: Path, output: Path, overwrite: bool) -> int:
             correct_file(
                 source,
                 output,
-                lambda clipped: Classical("nmar"),
-                Wish(overwrite=overwrite),
+                lambda clipped: STORED["nmar"],
+                Request(overwrite=overwrite),
                 lambda line: None,
             )
             status = 0

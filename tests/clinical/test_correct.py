@@ -1,28 +1,26 @@
 """Laws of the correction, and what it does to simulated scans from their images alone."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ctmar.clinical import METHODS, Classical, MetalRule, SliceCorrector, correct, find_metal
-from ctmar.clinical.correct import _resampled
-from ctmar.clinical.methods import MU_WATER, Slice, Views
-from ctmar.clinical.virtual import padding_mask, trace_of, virtual_ray, without_metal
+from ctmar.case import Scan
+from ctmar.clinical import STORED, MetalRule, SliceCorrector, correct, find_metal
+from ctmar.clinical.correct import Corrected, _resampled
 from ctmar.errors import CtmarError
+from ctmar.methods import NMAR, Method
 from ctmar.metrics import near_metal_mask
-from ctmar.physics.materials import MATERIALS, attenuation
-from ctmar.units import hu_to_mu
+from ctmar.stored import MU_WATER, stored_scan
+from ctmar.stored.virtual import padding_mask, trace_of, virtual_ray
 from tests.clinical.conftest import SPACING_MM, body, disk
 
 RULE = MetalRule(2500, 2000)
 VOXEL = (SPACING_MM, SPACING_MM, 2.0)
-Scan = tuple[np.ndarray, np.ndarray, np.ndarray]
+Stored = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def errors(image: np.ndarray, scan: Scan) -> float:
+def errors(image: np.ndarray, scan: Stored) -> float:
     """RMSE in HU near metal."""
     near = near_metal_mask(
         torch.from_numpy(body() > -500), torch.from_numpy(scan[2] > 0.1), SPACING_MM
@@ -30,12 +28,8 @@ def errors(image: np.ndarray, scan: Scan) -> float:
     return float(np.sqrt(np.mean((image - scan[1])[near] ** 2)))
 
 
-def test_water_attenuates_as_the_tables_say() -> None:
-    assert pytest.approx(float(attenuation(MATERIALS["water"], np.array([70.0]))[0]), rel=1e-3) == MU_WATER
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_near_metal_the_error_falls(method: str, with_rods: Scan) -> None:
+@pytest.mark.parametrize("method", STORED)
+def test_near_metal_the_error_falls(method: str, with_rods: Stored) -> None:
     stored = with_rods[0]
     corrected = correct(stored[None], VOXEL, method=method)[0]
     # Behind a centimetre of steel hardly a photon is left for the beam-hardening correction to work with.
@@ -43,7 +37,7 @@ def test_near_metal_the_error_falls(method: str, with_rods: Scan) -> None:
     assert errors(corrected, with_rods) < least * errors(stored, with_rods)
 
 
-def test_slices_without_metal_and_metal_itself_stay_bit_for_bit(with_rods: Scan) -> None:
+def test_slices_without_metal_and_metal_itself_stay_bit_for_bit(with_rods: Stored) -> None:
     stored = with_rods[0].astype(np.float32)
     plain = body().astype(np.float32)
     volume = np.stack([plain, stored, plain])
@@ -56,24 +50,26 @@ def test_slices_without_metal_and_metal_itself_stay_bit_for_bit(with_rods: Scan)
     assert not np.array_equal(corrected[1][~metal], stored[~metal])
 
 
-class Known:
+class Known(Method):
     """Completes the trace with line integrals that it is given."""
 
-    name, slices = "known", 1
+    name = "known"
 
-    def __init__(self, add: Tensor | float) -> None:
-        self.add = add
+    def __init__(self, sinogram: Tensor) -> None:
+        self.sinogram = sinogram
 
-    def complete(self, window: Sequence[Slice], views: Views) -> Tensor:
-        return views.bare + self.add
-
-    def finish(self, corrected_hu: Tensor, image: Slice, spacing_mm: float) -> Tensor:
-        return corrected_hu
+    def trace(self, scan: Scan) -> Tensor:
+        return self.sinogram.expand(scan.measured.shape)
 
 
 def changed(image: np.ndarray, metal: np.ndarray, add: Tensor | float) -> np.ndarray:
-    corrector = SliceCorrector(image.shape, (SPACING_MM, SPACING_MM), Known(add))
-    return corrector.correct([image.astype(np.float32)], [metal]).image_hu - image
+    """What comes of line integrals that lie ``add`` above those of the image without its metal."""
+    stored, spacing = image.astype(np.float32), (SPACING_MM, SPACING_MM)
+    ray = virtual_ray(stored.shape, SPACING_MM)
+    bare = stored_scan(torch.from_numpy(stored)[None], torch.from_numpy(metal)[None], ray).bare
+    outcome = SliceCorrector(stored.shape, spacing, Known(bare + add)).correct([stored], [metal])
+    assert np.array_equal(outcome.metal, metal)
+    return outcome.image_hu - image
 
 
 def test_a_completion_that_changes_nothing_leaves_all_but_the_metal_as_it_was() -> None:
@@ -90,7 +86,7 @@ def test_twice_the_change_of_the_trace_is_twice_the_change_of_the_image() -> Non
     np.testing.assert_allclose(two, 2 * one, atol=2e-3)
 
 
-def test_reprojecting_the_change_finds_it_on_the_trace_alone(with_rods: Scan) -> None:
+def test_reprojecting_the_change_finds_it_on_the_trace_alone(with_rods: Stored) -> None:
     stored = with_rods[0].astype(np.float32)
     metal = find_metal(stored, SPACING_MM**2, RULE)
     change = correct(stored[None], VOXEL, rule=RULE, method="nmar")[0] - stored
@@ -105,23 +101,21 @@ def test_reprojecting_the_change_finds_it_on_the_trace_alone(with_rods: Scan) ->
     assert float(other[~trace].square().mean().sqrt()) > 0.3 * on
 
 
-def test_it_equals_the_plain_formula_but_for_the_metals_edge(with_rods: Scan) -> None:
+def test_it_equals_the_plain_formula_but_for_the_metals_edge(with_rods: Stored) -> None:
     """``stored + FBP(ŷ - p)`` with all of the metal in ``p``; that is as sharp as its edge allows."""
     stored = torch.from_numpy(with_rods[0]).float()
     metal = torch.from_numpy(find_metal(with_rods[0], SPACING_MM**2, RULE))
     ray = virtual_ray(tuple(stored.shape), SPACING_MM)
-    path = ray.forward(metal.float())
-    views = Views(ray.forward(hu_to_mu(without_metal(stored, metal), MU_WATER)), trace_of(path), path, ray)
-    image = Slice(stored, metal)
-    y = Classical("nmar").complete([image], views)
-    plain = stored + ray.fbp(torch.where(views.trace, y - views.measured(image), 0.0)) * 1000 / MU_WATER
+    scan = stored_scan(stored[None], metal[None], ray, clipped=True).scan
+    y = NMAR().complete(scan).sinogram
+    plain = stored + ray.fbp(y - scan.measured)[0, 0] * 1000 / MU_WATER
     here = correct(with_rods[0][None], VOXEL, rule=RULE, method="nmar")[0]
     far = disk(-28, -10, 20) + disk(32, -14, 20) == 0
     assert float(np.abs(plain.numpy() - here)[far].mean()) < 20  # of metal of 20,000 HU
     assert errors(here, with_rods) < errors(plain.numpy(), with_rods)
 
 
-def test_padding_is_neither_read_nor_written(with_rods: Scan) -> None:
+def test_padding_is_neither_read_nor_written(with_rods: Stored) -> None:
     stored = with_rods[0].astype(np.float32)
     circle = disk(0, 0, 110) > 0
     images = [np.where(circle, stored, np.float32(value)) for value in (-1500, -3024)]
@@ -132,13 +126,7 @@ def test_padding_is_neither_read_nor_written(with_rods: Scan) -> None:
     assert np.array_equal(corrected[0][circle], corrected[1][circle])
 
 
-def test_dark_streaks_are_no_padding() -> None:
-    image = body()
-    image[:3] = np.random.default_rng(0).normal(-1600, 50, (3, image.shape[1]))
-    assert not padding_mask(image).any()
-
-
-def test_a_body_cut_by_the_field_of_view_is_corrected_all_the_same(with_rods: Scan) -> None:
+def test_a_body_cut_by_the_field_of_view_is_corrected_all_the_same(with_rods: Stored) -> None:
     cut = slice(22, 90)
     stored, reference, share = (image[cut, cut] for image in with_rods)
     corrected = correct(stored[None], VOXEL, rule=RULE, method="nmar")[0]
@@ -149,7 +137,7 @@ def test_a_body_cut_by_the_field_of_view_is_corrected_all_the_same(with_rods: Sc
     assert after < 0.8 * before
 
 
-def test_pixels_that_are_not_square_change_little(with_rods: Scan) -> None:
+def test_pixels_that_are_not_square_change_little(with_rods: Stored) -> None:
     stored = with_rods[0].astype(np.float32)
     tall = _resampled(stored, (84, 112))
     corrected = correct(tall[None], (SPACING_MM, SPACING_MM * 112 / 84, 2.0), rule=RULE, method="nmar")[0]
@@ -158,7 +146,7 @@ def test_pixels_that_are_not_square_change_little(with_rods: Scan) -> None:
     )
 
 
-def test_methods_disagree_near_metal_most(with_rods: Scan) -> None:
+def test_methods_disagree_near_metal_most(with_rods: Stored) -> None:
     stored = with_rods[0].astype(np.float32)
     metal = find_metal(stored, SPACING_MM**2, RULE)
     corrector = SliceCorrector(stored.shape, (SPACING_MM, SPACING_MM))
@@ -181,3 +169,74 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     arguments = {"volume_hu": np.zeros((1, 8, 8)), "spacing_mm": (1.0, 1.0, 1.0)} | change
     with pytest.raises(CtmarError, match=message):
         correct(**arguments)
+
+
+class Mine(Method):
+    """A method of one's own: ``trace`` alone, which knows nothing off the trace."""
+
+    def trace(self, scan: Scan) -> Tensor:
+        return torch.where(scan.metal_trace, scan.fills["nmar"] + 0.05, float("nan"))
+
+
+class Namesake(Mine):
+    """Of the name of a completion that is at hand."""
+
+    name = "nmar"
+
+
+class Heir(NMAR):
+    """NMAR with something added, which keeps its name."""
+
+    def trace(self, scan: Scan) -> Tensor:
+        return super().trace(scan) + 0.05
+
+
+@pytest.mark.parametrize("kind", [Mine, Namesake, Heir])
+def test_a_method_of_ones_own_is_asked(kind: type[Method], with_rods: Stored) -> None:
+    volume = np.stack([body(), with_rods[0]]).astype(np.float32)
+    mine, by_name = (correct(volume, VOXEL, method=method, rule=RULE) for method in (kind(), "nmar"))
+    assert np.isfinite(mine).all() and np.array_equal(mine[0], volume[0])
+    metal = find_metal(with_rods[0], SPACING_MM**2, RULE)
+    assert np.array_equal(mine[1][metal], volume[1][metal])
+    assert np.abs(mine[1] - by_name[1]).max() > 1
+
+
+class Above(Method):
+    """Needs three slices, and completes each with what lies on the trace of the one before it."""
+
+    name, slices = "above", 3
+
+    def trace(self, scan: Scan) -> Tensor:
+        assert scan.slices == 3
+        return scan.measured.roll(1, 1)
+
+
+def test_a_method_of_three_slices_sees_the_neighbours_and_the_ends_again(with_rods: Stored) -> None:
+    first, last = with_rods[0].astype(np.float32), (with_rods[0] - 30).astype(np.float32)
+    seen: list[Scan] = []
+
+    class Spy(Above):
+        def trace(self, scan: Scan) -> Tensor:
+            seen.append(scan)
+            return super().trace(scan)
+
+    corrected = correct(np.stack([first, last]), VOXEL, method=Spy(), rule=RULE)
+    ray = virtual_ray(first.shape, SPACING_MM)
+    metals = [torch.from_numpy(find_metal(x, SPACING_MM**2, RULE)) for x in (first, last)]
+    alone = [
+        stored_scan(torch.from_numpy(x)[None], metal[None], ray).scan.measured[0, 0]
+        for x, metal in zip((first, last), metals, strict=True)
+    ]
+    assert len(seen) == 2
+    for scan, order in zip(seen, ((0, 0, 1), (0, 1, 1)), strict=True):
+        assert all(torch.equal(scan.measured[0, k], alone[n]) for k, n in enumerate(order))
+    assert not np.array_equal(corrected[1], last)
+
+
+def test_one_slice_of_three_is_corrected_as_it_is_alone(with_rods: Stored) -> None:
+    stored = with_rods[0].astype(np.float32)
+    metal = find_metal(stored, SPACING_MM**2, RULE)
+    corrector = SliceCorrector(stored.shape, (SPACING_MM, SPACING_MM), "nmar")
+    alone: Corrected = corrector.correct([stored], [metal])
+    among = corrector.correct([stored * 0.9, stored, stored * 1.1], [metal] * 3)
+    assert np.array_equal(alone.image_hu, among.image_hu) and np.array_equal(alone.metal, among.metal)

@@ -22,8 +22,8 @@ from pydicom.uid import (
 
 from ctmar.clinical.dicom_files import find_files
 from ctmar.clinical.dicom_scan import DicomScan
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import STORED
 from ctmar.clinical.opening import opened
 from ctmar.errors import CtmarError
 from tests import children
@@ -40,16 +40,16 @@ def volume(with_rods: Scan) -> np.ndarray:
     return np.stack([plain, with_rods[0], with_rods[0], plain]).clip(-1024, 3071)
 
 
-def run(source: Path, output: Path, **wish: Any) -> tuple[dict[str, Any], list[str]]:
+def run(source: Path, output: Path, **request: Any) -> tuple[dict[str, Any], list[str]]:
     said: list[str] = []
-    record = correct_file(source, output, lambda clipped: Classical("nmar"), Wish(**wish), said.append)
+    record = correct_file(source, output, lambda clipped: STORED["nmar"], Request(**request), said.append)
     return record, said
 
 
-def refused(source: Path, output: Path, **wish: Any) -> str:
+def refused(source: Path, output: Path, **request: Any) -> str:
     before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     with pytest.raises(CtmarError) as caught:
-        run(source, output, **wish)
+        run(source, output, **request)
     assert not output.exists() and not list(output.parent.glob(".*"))
     assert before == {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     line = str(caught.value)

@@ -18,8 +18,8 @@ from pydicom.uid import (
 )
 
 from ctmar.clinical.dicom_derive import shortened
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import STORED
 from tests.clinical.dicom_maker import ct_slice, write
 from tests.clinical.test_dicom import enhanced, transcoded
 
@@ -112,7 +112,7 @@ def leaves(dataset: Dataset, *at: int) -> dict[tuple[int, ...], Any]:
 
 
 def corrected(source: Path, output: Path) -> list[Path]:
-    correct_file(source, output, lambda clipped: Classical("li"), Wish(), lambda line: None)
+    correct_file(source, output, lambda clipped: STORED["li"], Request(), lambda line: None)
     return sorted(output.glob("*.dcm"))
 
 
@@ -258,8 +258,8 @@ def test_a_segmentation_has_the_patient_of_its_source(kind: str, image: np.ndarr
     write(dataset, path)
     for place in (b"[name latin]", b"[id latin]", b"[inside]"):
         path.write_bytes(path.read_bytes().replace(place, TEXTS[place].ljust(len(place))))
-    wish = Wish(also=("seg",))
-    correct_file(tmp_path / "in", tmp_path / "out", lambda clipped: Classical("li"), wish, lambda line: None)
+    request = Request(also=("seg",))
+    correct_file(tmp_path / "in", tmp_path / "out", lambda clipped: STORED["li"], request, lambda line: None)
     before, after = pydicom.dcmread(path), pydicom.dcmread(tmp_path / "out" / "metal_seg.dcm")
     for name in ("PatientName", "PatientID", "PatientComments", "StudyInstanceUID", "StudyDescription"):
         assert after.get_item(name).value == before.get_item(name).value, name

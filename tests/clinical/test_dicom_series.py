@@ -13,7 +13,7 @@ from pydicom.uid import RLELossless
 
 from ctmar.clinical import dicom_copies
 from ctmar.clinical.inspection import inspect
-from ctmar.clinical.job import Wish
+from ctmar.clinical.job import Request
 from ctmar.errors import CtmarError
 from tests.clinical.conftest import body
 from tests.clinical.dicom_maker import ct_slice, pixels, write, write_series
@@ -201,9 +201,9 @@ def test_a_series_is_of_one_patient_study_and_kernel(name: str, volume: np.ndarr
         " of that number or UID", ""
     )
     with pytest.raises(CtmarError, match=r"3\.1 \(4 slices\), 3\.2 \(3 slices\)"):
-        inspect(tmp_path / "in", Wish())
+        inspect(tmp_path / "in", Request())
     for part, folder, count in (("3.1", "a", 4), ("3.2", "b", 3)):
-        said = "\n".join(inspect(tmp_path / "in", Wish(series=part)))
+        said = "\n".join(inspect(tmp_path / "in", Request(series=part)))
         assert f"CT series {part}: {count} slices, kernel" in said and f"{count} slices over" in said
         assert "SECRET" not in said.upper()
         record, said_too = run(tmp_path / "in", tmp_path / f"out {part}", series=part)

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from ctmar.clinical import correct
-from ctmar.clinical.job import Wish, correct_file
-from ctmar.clinical.methods import Classical
+from ctmar.clinical.job import Request, correct_file
+from ctmar.clinical.methods import STORED
 from ctmar.errors import CtmarError
 from tests.clinical.conftest import SPACING_MM, body
 
@@ -25,8 +25,8 @@ def image_of(with_rods: Scan, kind: type = np.int16) -> sitk.Image:
     return image
 
 
-def run(source: Path, output: Path, **wish: Any) -> dict[str, Any]:
-    return correct_file(source, output, lambda clipped: Classical("nmar"), Wish(**wish), lambda line: None)
+def run(source: Path, output: Path, **request: Any) -> dict[str, Any]:
+    return correct_file(source, output, lambda clipped: STORED["nmar"], Request(**request), lambda line: None)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.float32, np.float64, np.int32])

@@ -10,6 +10,8 @@ from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.methods import LI, NMAR
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Noise, Scanner
 from ctmar.scenes.generators import MixedGenerator
 
@@ -24,6 +26,7 @@ def simulator() -> Simulator:
         Scanner(noise=Noise(electronic_noise=5.0)),
         ImageGrid((64, 64), 5.6),
         ParallelBeam(48, 93, 5.6),
+        fills={"li": LI(), "nmar": NMAR()},
     )
 
 
@@ -75,10 +78,10 @@ def test_a_case_is_the_same_bytes_however_it_was_made(tmp_path: Path) -> None:
     assert packed(tmp_path / "grown") == whole
     # Read in batches, from shards: still the case itself.
     for batch in module(tmp_path / "4", 0).train_dataloader():
-        for row, name in enumerate(batch.case_id):
-            single = simulator().case("train", int(name.split("-")[1]))
-            assert torch.equal(batch.measured[row], single.measured)
-            assert torch.equal(batch.fills["nmar"][row], single.fills["nmar"])
+        for row, name in enumerate(batch.scan.case_id):
+            single = simulator().case("train", int(name.split("-")[1])).scan
+            assert torch.equal(batch.scan.measured[row], single.measured[0])
+            assert torch.equal(batch.scan.fills["nmar"][row], single.fills["nmar"][0])
 
 
 def test_another_case_is_other_bytes() -> None:

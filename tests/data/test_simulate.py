@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ctmar.completion import linear_interpolation
+from ctmar.case import Case, collate
 from ctmar.data.dataset import CaseDataset, EpochShuffle
 from ctmar.data.encoding import digest, encode
 from ctmar.data.fingerprint import fingerprint, input_digest
@@ -14,14 +14,17 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
+from ctmar.methods import LI, NMAR, linear_interpolation
+from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Faults, Noise, Optics, Scanner, Trace, Tube
-from ctmar.physics.own_geometry import HelicalScan
-from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample, collate
+from ctmar.physics.gantries import HelicalScan
 from ctmar.scenes.generators import RealisticGenerator
+from tests.data.sources import with_source
 
 GRID, BEAM = ImageGrid((64, 64), 5.6), ParallelBeam(48, 93, 5.6)
 FAN = FanBeam(96, 90, 8.0, 541.0, 408.0, "arc", 2.0)
 HELIX = HelicalScan(FAN, slice_mm=3.0, pitch=1.5)
+FILLS = {"li": LI(), "nmar": NMAR()}
 
 
 @pytest.fixture(scope="module")
@@ -31,55 +34,70 @@ def anatomy() -> ProceduralSpine:
 
 
 def simulator(anatomy: ProceduralSpine, **changes: object) -> Simulator:
-    settings: dict = {"scanner": Scanner(), "grid": GRID, "beam": BEAM} | changes
-    return Simulator(anatomy, RealisticGenerator(), **settings)
+    settings: dict = {"scanner": Scanner(), "grid": GRID, "beam": BEAM, "fills": FILLS} | changes
+    return Simulator(anatomy, RealisticGenerator(), **with_source(settings))
 
 
-def equal(a: MARSample, b: MARSample) -> bool:
-    fields = all(torch.equal(getattr(a, name), getattr(b, name)) for name in SINOGRAM_FIELDS + IMAGE_FIELDS)
-    return fields and all(torch.equal(a.fills[name], b.fills[name]) for name in a.fills)
+def sinograms(case: Case) -> dict[str, torch.Tensor]:
+    scan = case.scan
+    own = {name: getattr(scan, name) for name in ("measured", "metal_trace", "metal_path_mm")}
+    return own | {"clean": case.truth.clean}
+
+
+def images(case: Case) -> dict[str, torch.Tensor]:
+    own = {name: getattr(case.truth, name) for name in ("reference_hu", "body_mask", "tissue_labels")}
+    return own | {"metal_mask": case.scan.metal_mask}
+
+
+def equal(a: Case, b: Case) -> bool:
+    pairs = [(sinograms(a), sinograms(b)), (images(a), images(b)), (a.scan.fills, b.scan.fills)]
+    return all(torch.equal(one[name], other[name]) for one, other in pairs for name in one)
 
 
 def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
-    sample = simulator(anatomy).case("train", 0)
-    for name in SINOGRAM_FIELDS:
-        assert getattr(sample, name).shape == (3, 48, 93)
-    for name in IMAGE_FIELDS:
-        assert getattr(sample, name).shape == (3, 64, 64)
-    off = ~sample.metal_trace
-    assert torch.equal(sample.clean[off], sample.measured[off])
-    for fill in sample.fills.values():
-        assert fill.dtype == torch.float32 and torch.equal(fill[off], sample.measured[off])
-    assert sample.metal_trace[1].any() and sample.metal_mask[1].any()
-    assert not (sample.metal_mask & ~sample.body_mask).float().mean() > 0.01
-    assert 0.0192 < float(sample.mu_water) < 0.0194
-    assert sample.parameters["kind"] == "realistic"
-    assert (sample.parameters["source"], sample.parameters["metal_from"]) == ("raw", "scene")
-    assert torch.equal(sample.fills["li"], linear_interpolation(sample.measured, sample.metal_trace))
+    case = simulator(anatomy).case("train", 0)
+    scan, truth = case.scan, case.truth
+    assert len(case) == 1 and scan.case_id == ("train-00000",)
+    assert all(sinogram.shape == (1, 3, 48, 93) for sinogram in sinograms(case).values())
+    assert all(image.shape == (1, 3, 64, 64) for image in images(case).values())
+    off = ~scan.metal_trace
+    assert torch.equal(truth.clean[off], scan.measured[off])
+    assert list(scan.fills) == ["li", "nmar"]
+    for fill in scan.fills.values():
+        assert fill.dtype == torch.float32 and torch.equal(fill[off], scan.measured[off])
+    assert scan.metal_trace[0, 1].any() and scan.metal_mask[0, 1].any()
+    assert not (scan.metal_mask & ~truth.body_mask).float().mean() > 0.01
+    assert 0.0192 < float(scan.mu_water) < 0.0194 and scan.kvp == Scanner().kvp
+    (parameters,) = truth.parameters
+    assert parameters["kind"] == "realistic"
+    assert (parameters["source"], parameters["metal_from"]) == ("raw", "scene")
+    assert torch.equal(scan.fills["li"], linear_interpolation(scan.measured, scan.metal_trace))
+    assert torch.equal(scan.fills["nmar"], NMAR().complete(replace(scan, fills={})).sinogram)
 
 
 @pytest.mark.parametrize("acquisition", [FAN, HELIX], ids=["fan", "helix"])
 def test_a_scan_in_its_own_geometry_keeps_the_contract(
     anatomy: ProceduralSpine, acquisition: FanBeam | HelicalScan
 ) -> None:
-    sample = simulator(anatomy, acquisition=acquisition).case("train", 0)
+    case = simulator(anatomy, acquisition=acquisition).case("train", 0)
     parallel = simulator(anatomy).case("train", 0)
-    for name in SINOGRAM_FIELDS:
-        assert getattr(sample, name).shape == (3, 48, 93)
-    off = ~sample.metal_trace
-    assert torch.equal(sample.clean[off], sample.measured[off])
-    for fill in sample.fills.values():
-        assert torch.equal(fill[off], sample.measured[off])
-    assert torch.equal(sample.tissue_labels, parallel.tissue_labels)
+    scan, truth = case.scan, case.truth
+    assert all(sinogram.shape == (1, 3, 48, 93) for sinogram in sinograms(case).values())
+    off = ~scan.metal_trace
+    assert torch.equal(truth.clean[off], scan.measured[off])
+    for fill in scan.fills.values():
+        assert torch.equal(fill[off], scan.measured[off])
+    assert torch.equal(truth.tissue_labels, parallel.truth.tissue_labels)
     # A helical slice shows some of its neighbours' metal.
-    assert torch.equal(sample.metal_mask, parallel.metal_mask) == isinstance(acquisition, FanBeam)
-    assert 0.8 < float(sample.metal_mask.sum() / parallel.metal_mask.sum()) < 1.5
-    body = sample.body_mask & parallel.body_mask
-    assert float((sample.reference_hu - parallel.reference_hu)[body].abs().median()) < 30
+    assert torch.equal(scan.metal_mask, parallel.scan.metal_mask) == isinstance(acquisition, FanBeam)
+    assert 0.8 < float(scan.metal_mask.sum() / parallel.scan.metal_mask.sum()) < 1.5
+    body = truth.body_mask & parallel.truth.body_mask
+    assert float((truth.reference_hu - parallel.truth.reference_hu)[body].abs().median()) < 30
     one = simulator(anatomy, acquisition=acquisition, slices=1).case("train", 0)
-    assert equal(sample.center(), one)
+    assert equal(case.center(), one)
     image = simulator(anatomy, acquisition=acquisition, slices=1, source="image").case("train", 0)
-    assert torch.equal(image.clean[~image.metal_trace], image.measured[~image.metal_trace])
+    off = ~image.scan.metal_trace
+    assert torch.equal(image.truth.clean[off], image.scan.measured[off])
 
 
 def test_a_helix_goes_on_beyond_the_volume(anatomy: ProceduralSpine) -> None:
@@ -100,14 +118,14 @@ def test_a_case_depends_on_seed_split_and_index_alone(anatomy: ProceduralSpine) 
     fresh = ProceduralSpine(num_bodies={"train": 2, "val": 1, "test": 1}, levels=("L1", "L2", "L3"), spacing_mm=(2.0, 2.0, 3.0))  # fmt: skip  # noqa: E501
     assert equal(a, simulator(fresh).case("train", 3))
     for other in (simulator(anatomy, seed=1).case("train", 3), first.case("train", 5), first.case("val", 3)):
-        assert not torch.equal(a.measured, other.measured)
+        assert not torch.equal(a.scan.measured, other.scan.measured)
 
 
 @pytest.mark.parametrize("source", ["raw", "image"])
 def test_centre_slice_is_the_same_alone(anatomy: ProceduralSpine, source: str) -> None:
     three, one = (simulator(anatomy, slices=n, source=source).case("test", 2) for n in (3, 1))
     assert equal(three.center(), one)
-    assert not torch.equal(three.measured[0], one.measured[0])
+    assert not torch.equal(three.scan.measured[0, 0], one.scan.measured[0, 0])
 
 
 @pytest.mark.slow
@@ -129,31 +147,11 @@ def test_threads_do_not_change_a_case(anatomy: ProceduralSpine) -> None:
     assert not all(torch.equal(scan, scans[0]) for scan in scans)
 
 
-def test_image_source_is_what_the_stored_image_projects_to(anatomy: ProceduralSpine) -> None:
-    raw = simulator(anatomy, slices=1, metal="threshold", metal_threshold_hu=1500.0).case("train", 0)
-    image = simulator(anatomy, slices=1, source="image", metal_threshold_hu=1500.0).case("train", 0)
-    assert torch.equal(raw.metal_mask, image.metal_mask) and torch.equal(raw.metal_trace, image.metal_trace)
-    off = ~image.metal_trace
-    assert torch.equal(image.clean[off], image.measured[off])
-    assert not torch.equal(image.measured, raw.measured)
-    # Clipping at 3071 HU takes metal out of its own rays.
-    core = image.metal_path_mm > 8
-    assert image.measured[core].mean() < 0.95 * raw.measured[core].mean()
-    # With an extended scale it stays, and what the image projects to is what was measured.
-    options = {"slices": 1, "source": "image", "metal_threshold_hu": 1500.0, "extended_scale": True}
-    extended = simulator(anatomy, **options).case("train", 0)
-    assert extended.measured[core].mean() == pytest.approx(float(raw.measured[core].mean()), rel=0.02)
-    assert torch.equal(extended.metal_trace, image.metal_trace)
-    true = simulator(anatomy, slices=1).case("train", 0)
-    assert not (image.body_mask & true.metal_mask).any()
-    assert torch.equal(true.reference_hu, image.reference_hu)
-
-
 def test_ideal_scanner_leaves_zero_on_the_trace(anatomy: ProceduralSpine) -> None:
     ideal = Scanner(Tube(kvp=None), noise=Noise(None), trace=Trace(measures_metal=False))
-    sample = simulator(anatomy, scanner=ideal, slices=1).case("train", 0)
-    assert (sample.measured[sample.metal_trace] == 0).all()
-    assert (sample.clean[sample.metal_trace] > 0).any()
+    case = simulator(anatomy, scanner=ideal, slices=1).case("train", 0)
+    assert (case.scan.measured[case.scan.metal_trace] == 0).all()
+    assert (case.truth.clean[case.scan.metal_trace] > 0).any()
 
 
 def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
@@ -164,15 +162,16 @@ def test_the_slice_profile_takes_in_neighbours_and_stops_at_the_volumes_ends(
         Scanner(optics=Optics(slice_profile=[1, 1, 1]), noise=Noise(None)),
     )
     sharp, soft = (simulator(anatomy, scanner=s).case("train", 3) for s in (plain, wide))
-    assert soft.measured.shape == sharp.measured.shape
-    mean = -torch.log(torch.exp(-sharp.clean).mean(0))
+    assert soft.scan.measured.shape == sharp.scan.measured.shape
+    mean = -torch.log(torch.exp(-sharp.truth.clean[0]).mean(0))
     # The middle of three slices, averaged as intensities (before the precorrection, which is near linear).
-    off = ~soft.metal_trace[1] & ~sharp.metal_trace.any(0)
-    torch.testing.assert_close(soft.clean[1][off], mean[off], rtol=5e-3, atol=5e-3)
-    assert torch.equal(soft.tissue_labels, sharp.tissue_labels)
+    off = ~soft.scan.metal_trace[0, 1] & ~sharp.scan.metal_trace[0].any(0)
+    torch.testing.assert_close(soft.truth.clean[0, 1][off], mean[off], rtol=5e-3, atol=5e-3)
+    assert torch.equal(soft.truth.tissue_labels, sharp.truth.tissue_labels)
     # Each slice shows its neighbours' metal too, so that none of it is scored as tissue.
-    assert not (sharp.metal_mask.any(0) & ~soft.metal_mask[1]).sum() > 0.35 * sharp.metal_mask.any(0).sum()
-    assert soft.metal_mask[1].sum() > sharp.metal_mask[1].sum()
+    narrow, shown = sharp.scan.metal_mask[0], soft.scan.metal_mask[0, 1]
+    assert not (narrow.any(0) & ~shown).sum() > 0.35 * narrow.any(0).sum()
+    assert shown.sum() > narrow[1].sum()
     scene, edge = simulator(anatomy).scene("train", 0), simulator(anatomy, scanner=wide)
     last = len(scene.anatomy.hu) - 2
     at_end, _, _ = edge.scan(replace(scene, center_slice=last), [np.random.SeedSequence(n) for n in range(3)])
@@ -186,11 +185,11 @@ def test_shrunken_patients_are_the_same_patients_in_a_smaller_world(anatomy: Pro
     assert small.ray.beam.det_spacing_mm == pytest.approx(true.ray.beam.det_spacing_mm / 2.5)
     a, b = true.case("test", 0), small.case("test", 0)
     # The log of a mean is not linear: bins on an edge differ a little.
-    torch.testing.assert_close(a.clean / 2.5, b.clean, rtol=2e-2, atol=5e-2)
-    assert float(a.clean.max() / b.clean.max()) == pytest.approx(2.5, rel=0.01)
-    assert (a.reference_hu - b.reference_hu).abs().mean() < 2.0
-    assert torch.equal(a.metal_mask, b.metal_mask)
-    assert (a.body_mask ^ b.body_mask).sum() < 0.01 * a.body_mask.sum()
+    torch.testing.assert_close(a.truth.clean / 2.5, b.truth.clean, rtol=2e-2, atol=5e-2)
+    assert float(a.truth.clean.max() / b.truth.clean.max()) == pytest.approx(2.5, rel=0.01)
+    assert (a.truth.reference_hu - b.truth.reference_hu).abs().mean() < 2.0
+    assert torch.equal(a.scan.metal_mask, b.scan.metal_mask)
+    assert (a.truth.body_mask ^ b.truth.body_mask).sum() < 0.01 * a.truth.body_mask.sum()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,6 @@ def test_shrunken_patients_are_the_same_patients_in_a_smaller_world(anatomy: Pro
         ({"beam": ParallelBeam(48, 64, 5.6)}, "detector must cover the image: det_count of at least 91"),
         ({"filter": "ramp"}, "filter must be one of"),
         ({"acquisition": FanBeam(96, 60, 8.0, 541.0, 408.0)}, "the fan must reach the image's edges"),
-        ({"fills": ("li", "tv")}, "fills must be among li, nmar, got 'tv'"),
     ],
 )
 def test_bad_arguments_are_refused(anatomy: ProceduralSpine, changes: dict, message: str) -> None:
@@ -212,15 +210,17 @@ def test_bad_arguments_are_refused(anatomy: ProceduralSpine, changes: dict, mess
 
 def test_cache_gives_back_the_same_case_and_heals(anatomy: ProceduralSpine, tmp_path: Path) -> None:
     store = CaseStore(tmp_path)
-    data = CaseDataset(simulator(anatomy, slices=1), "train", 2, store, in_memory=False)
+    made_by = simulator(anatomy, slices=1)
+    data = CaseDataset(made_by, "train", 2, store, in_memory=False)
     assert data.missing() == [0, 1]
     made = data[0]
     path = tmp_path / "train" / "00000.h5"
     assert data.missing() == [1] and [p.name for p in path.parent.iterdir()] == [path.name]
-    assert equal(made, data[0]) and data[0].parameters == made.parameters
+    assert equal(made, data[0]) and data[0].truth.parameters == made.truth.parameters
     path.write_bytes(path.read_bytes()[:1000])
-    assert store.load("train", 0) is None
-    assert equal(made, data[0]) and store.load("train", 0) is not None
+    of = (made_by.ray, made_by.kvp)
+    assert store.load("train", 0, *of) is None
+    assert equal(made, data[0]) and store.load("train", 0, *of) is not None
 
 
 def test_fingerprint_tells_settings_and_files_apart(tmp_path: Path) -> None:
@@ -247,11 +247,11 @@ def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Pa
     module.prepare("train", "test")
     assert module.sets["train"].missing() == [] and module.sets["val"].missing() == [0]
     batch = next(iter(module.train_dataloader()))
-    assert batch.measured.shape == (2, 1, 48, 93) and len(batch.case_id) == 2
+    assert batch.scan.measured.shape == (2, 1, 48, 93) and len(batch.scan.case_id) == 2
     tests = list(module.test_dataloader())
-    assert [b.case_id for b in tests] == [["test-00000"], ["test-00001"]]
+    assert [b.scan.case_id for b in tests] == [("test-00000",), ("test-00001",)]
     direct = collate([simulator(anatomy, slices=1).case("test", 1)])
-    torch.testing.assert_close(tests[1].measured, direct.measured)
+    torch.testing.assert_close(tests[1].scan.measured, direct.scan.measured)
     with pytest.raises(CtmarError, match="num_cases.val must be a positive whole number, got 0"):
         MARDataModule(module.simulator, counts | {"val": 0})
 
@@ -275,10 +275,10 @@ def test_own_geometries_shrink_and_take_in_neighbours_like_any_other(
         anatomy, acquisition=acquisition, scanner=Scanner(**mono, faults=Faults(shrink=2.5))
     ).case("test", 0)
     true = simulator(anatomy, acquisition=acquisition, scanner=Scanner(**mono)).case("test", 0)
-    torch.testing.assert_close(true.clean / 2.5, small.clean, rtol=2e-2, atol=5e-2)
+    torch.testing.assert_close(true.truth.clean / 2.5, small.truth.clean, rtol=2e-2, atol=5e-2)
     wide = Scanner(**mono, optics=Optics(slice_profile=[1, 2, 1]))
     three = simulator(anatomy, acquisition=acquisition, scanner=wide).case("test", 0)
     one = simulator(anatomy, acquisition=acquisition, scanner=wide, slices=1).case("test", 0)
     assert equal(three.center(), one)
     # A helix's collimation is its profile.
-    assert torch.equal(three.clean, true.clean) == isinstance(acquisition, HelicalScan)
+    assert torch.equal(three.truth.clean, true.truth.clean) == isinstance(acquisition, HelicalScan)

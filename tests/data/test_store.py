@@ -1,6 +1,7 @@
 """Cases on disk: every bit back, shards whole or absent, damage found, no pickles."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -8,73 +9,118 @@ import numpy as np
 import pytest
 import torch
 
+from ctmar.case import Case
 from ctmar.data.encoding import decode, digest, encode
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
-from ctmar.sample import IMAGE_FIELDS, SINOGRAM_FIELDS, MARSample
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.operators import RayTransform
 
-Make = Callable[..., MARSample]
+Make = Callable[[int], Case]
+SCAN = ("measured", "metal_trace", "metal_mask", "metal_path_mm", "mu_water")
+TRUTH = ("clean", "reference_hu", "body_mask", "tissue_labels")
+RAY, KVP = RayTransform(ImageGrid((8, 8), 1.0), ParallelBeam(48, 65, 1.0)), 120.0
 
 
 @pytest.fixture
-def case(make_sample: Make) -> Callable[[int], MARSample]:
-    def make(index: int) -> MARSample:
-        batch = make_sample(batch=1, slices=3, seed=index)
-        taken = {name: getattr(batch, name)[0] for name in (*SINOGRAM_FIELDS, *IMAGE_FIELDS, "mu_water")}
+def case(make_case: Callable[..., Case]) -> Make:
+    def make(index: int) -> Case:
+        made = make_case(batch=1, slices=3, seed=index)
         rng = torch.Generator().manual_seed(index)
-        taken["reference_hu"] = 300 * torch.randn((3, 8, 8), generator=rng)
-        taken["metal_mask"] = taken["reference_hu"] > 400
-        fills = {name: fill[0] for name, fill in batch.fills.items()}
-        path = torch.where(taken["metal_trace"], taken["metal_path_mm"], torch.zeros(()))
+        reference_hu = 300 * torch.randn((1, 3, 8, 8), generator=rng)
         told = {"kind": "made up", "plan": {"number": index}}
-        return MARSample(
-            **taken | {"metal_path_mm": path}, fills=fills, case_id=f"train-{index:05d}", parameters=told
-        )  # type: ignore[arg-type]
+        scan = replace(
+            made.scan, metal_mask=reference_hu > 400, ray=RAY, kvp=KVP, case_id=(f"train-{index:05d}",)
+        )
+        body, labels = reference_hu > -400, reference_hu.abs().clamp(max=255).byte()
+        truth = replace(made.truth, reference_hu=reference_hu, body_mask=body, tissue_labels=labels)
+        return Case(scan, replace(truth, parameters=(told,)))
 
     return make
 
 
-def equal(a: MARSample, b: MARSample) -> bool:
-    same = all(
-        torch.equal(getattr(a, n), getattr(b, n)) for n in (*SINOGRAM_FIELDS, *IMAGE_FIELDS, "mu_water")
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+def equal(a: Case, b: Case) -> bool:
+    scan = all(same(getattr(a.scan, n), getattr(b.scan, n)) for n in SCAN)
+    truth = all(same(getattr(a.truth, n), getattr(b.truth, n)) for n in TRUTH)
+    fills = a.scan.fills.keys() == b.scan.fills.keys() and all(
+        same(a.scan.fills[n], b.scan.fills[n]) for n in a.scan.fills
     )
-    return same and all(torch.equal(a.fills[n], b.fills[n]) for n in a.fills) and a[-2:] == b[-2:]
+    names = (a.scan.case_id, a.truth.parameters) == (b.scan.case_id, b.truth.parameters)
+    return scan and truth and fills and names and (a.scan.ray, a.scan.kvp) == (b.scan.ray, b.scan.kvp)
 
 
-def test_a_case_comes_back_to_the_last_bit(case: Callable[[int], MARSample]) -> None:
-    sample = case(0)
-    arrays = encode(sample)
-    assert arrays["clean"].shape == (int(sample.metal_trace.sum()),)
-    assert equal(decode(arrays), sample)
+def test_a_case_comes_back_to_the_last_bit(case: Make) -> None:
+    made = case(0)
+    arrays = encode(made)
+    assert arrays["clean"].shape == (int(made.scan.metal_trace.sum()),)
+    assert equal(decode(arrays, RAY, KVP), made)
 
 
-def test_half_precision_rounds_sinograms_and_keeps_the_contract(case: Callable[[int], MARSample]) -> None:
-    sample = case(0)
-    again = decode(encode(sample, "float16"))
-    assert again.measured.dtype == torch.float32
-    torch.testing.assert_close(again.measured, sample.measured, rtol=2**-10, atol=1e-6)
-    assert not torch.equal(again.measured, sample.measured)
-    off = ~again.metal_trace
-    assert torch.equal(again.clean[off], again.measured[off])
-    assert torch.equal(again.metal_mask, sample.metal_mask)
+def test_the_arrays_of_a_case_keep_their_names_types_and_shapes(case: Make) -> None:
+    """Shards of earlier versions hold these: another name or shape would leave them unreadable."""
+    made = case(0)
+    arrays, rays = encode(made), int(made.scan.metal_trace.sum())
+    assert {name: (array.dtype.str, array.shape) for name, array in arrays.items() if name != "about"} == {
+        "metal_trace": ("|u1", (3 * 48 * 65 // 8,)),
+        "metal_mask": ("|u1", (3 * 8 * 8 // 8,)),
+        "body_mask": ("|u1", (3 * 8 * 8 // 8,)),
+        "tissue_labels": ("|u1", (3, 8, 8)),
+        "mu_water": ("<f4", ()),
+        "measured": ("<f4", (3, 48, 65)),
+        "reference_hu": ("<f4", (3, 8, 8)),
+        "clean": ("<f4", (rays,)),
+        "fill_li": ("<f4", (rays,)),
+        "fill_nmar": ("<f4", (rays,)),
+        "metal_path_mm": ("<f4", (rays,)),
+    }
+    about = b'{"case_id": "train-00000", "parameters": {"kind": "made up", "plan": {"number": 0}}}'
+    assert arrays["about"].dtype == np.uint8 and arrays["about"].tobytes() == about
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_read_is_written_as_the_same_bytes(case: Make, dtype: str) -> None:
+    made = case(0)
+    arrays = encode(made, dtype)
+    again = encode(decode(arrays, RAY, KVP), dtype)
+    assert list(again) == list(arrays) and digest(again) == digest(arrays)
+    for name, array in arrays.items():
+        assert again[name].dtype == array.dtype and again[name].tobytes() == array.tobytes(), name
+
+
+def test_half_precision_rounds_sinograms_and_keeps_the_contract(case: Make) -> None:
+    made = case(0)
+    again = decode(encode(made, "float16"), RAY, KVP)
+    assert again.scan.measured.dtype == torch.float32
+    torch.testing.assert_close(again.scan.measured, made.scan.measured, rtol=2**-10, atol=1e-6)
+    assert not torch.equal(again.scan.measured, made.scan.measured)
+    off = ~again.scan.metal_trace
+    assert torch.equal(again.truth.clean[off], again.scan.measured[off])
+    assert torch.equal(again.scan.metal_mask, made.scan.metal_mask)
 
 
 @pytest.mark.parametrize("field", ["clean", "metal_path_mm", "fills"])
-def test_a_case_that_breaks_the_contract_is_not_kept(
-    case: Callable[[int], MARSample], field: str, tmp_path: Path
-) -> None:
-    sample = case(0)
-    place = tuple(torch.nonzero(~sample.metal_trace)[7])
-    broken = (sample.fills["li"] if field == "fills" else getattr(sample, field)).clone()
-    broken[place] += 1
-    changed = {"fills": {"li": broken}} if field == "fills" else {field: broken}
+def test_a_case_that_breaks_the_contract_is_not_kept(case: Make, field: str, tmp_path: Path) -> None:
+    made = case(0)
+    scan, truth = made.scan, made.truth
+    fields = {"clean": truth.clean, "metal_path_mm": scan.metal_path_mm, "fills": scan.fills["li"]}
+    broken = fields[field].clone()
+    broken[tuple(torch.nonzero(~scan.metal_trace)[7])] += 1
+    if field == "clean":
+        made = Case(scan, replace(truth, clean=broken))
+    else:
+        changed = {"fills": {"li": broken}} if field == "fills" else {field: broken}
+        made = Case(replace(scan, **changed), truth)
     with pytest.raises(CtmarError, match="off the metal trace, got other values"):
-        CaseStore(tmp_path).save("train", 0, sample._replace(**changed))
+        CaseStore(tmp_path).save("train", 0, made)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_case_that_cannot_be_written_leaves_nothing(
-    case: Callable[[int], MARSample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: object) -> None:
         raise OSError("no space left on device")
@@ -87,7 +133,7 @@ def test_a_case_that_cannot_be_written_leaves_nothing(
         CaseStore(tmp_path, "int8")
 
 
-def test_shards_hold_what_the_files_held(case: Callable[[int], MARSample], tmp_path: Path) -> None:
+def test_shards_hold_what_the_files_held(case: Make, tmp_path: Path) -> None:
     store = CaseStore(tmp_path, shard_cases=2)
     for index in (0, 1, 2, 4):
         store.save("train", index, case(index))
@@ -98,7 +144,7 @@ def test_shards_hold_what_the_files_held(case: Callable[[int], MARSample], tmp_p
     assert names == ["00002.h5", "shard-00000.h5", "shard-00002.h5"]
     assert store.missing("train", range(6)) == [3, 5]
     for index in (0, 1, 2, 4):
-        found = store.load("train", index)
+        found = store.load("train", index, RAY, KVP)
         assert found is not None and equal(found, case(index))
     store.save("train", 3, case(3))
     store.pack("train", range(4))
@@ -110,7 +156,7 @@ def test_shards_hold_what_the_files_held(case: Callable[[int], MARSample], tmp_p
     assert [line["sha256"] for line in told] == [digest(encode(case(index))) for index in range(5)]
 
 
-def test_the_same_cases_are_the_same_shard(case: Callable[[int], MARSample], tmp_path: Path) -> None:
+def test_the_same_cases_are_the_same_shard(case: Make, tmp_path: Path) -> None:
     for folder, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
         store = CaseStore(tmp_path / folder, shard_cases=3)
         for index in order:
@@ -120,7 +166,7 @@ def test_the_same_cases_are_the_same_shard(case: Callable[[int], MARSample], tmp
     assert shards[0] == shards[1]
 
 
-def test_damage_is_found_and_the_case_missing(case: Callable[[int], MARSample], tmp_path: Path) -> None:
+def test_damage_is_found_and_the_case_missing(case: Make, tmp_path: Path) -> None:
     store = CaseStore(tmp_path)
     for index in range(3):
         store.save("train", index, case(index))
@@ -135,17 +181,17 @@ def test_damage_is_found_and_the_case_missing(case: Callable[[int], MARSample], 
     content = bytearray(path.read_bytes())
     content[place + 40] ^= 1
     path.write_bytes(bytes(content))
-    assert store.load("train", 2) is None and store.load("train", 0) is not None
+    assert store.load("train", 2, RAY, KVP) is None and store.load("train", 0, RAY, KVP) is not None
 
 
 def test_pickles_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     np.save(tmp_path / "train" / "00000.h5.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "train" / "00000.h5.npy").rename(tmp_path / "train" / "00000.h5")
-    assert CaseStore(tmp_path).load("train", 0) is None
+    assert CaseStore(tmp_path).load("train", 0, RAY, KVP) is None
 
 
-def test_a_closed_set_takes_no_new_cases(case: Callable[[int], MARSample], tmp_path: Path) -> None:
+def test_a_closed_set_takes_no_new_cases(case: Make, tmp_path: Path) -> None:
     with pytest.raises(CtmarError, match="other code made that set"):
         CaseStore(tmp_path, closed=True).save("train", 0, case(0))
     with pytest.raises(CtmarError, match="shard_cases must be a positive whole number, got 0"):

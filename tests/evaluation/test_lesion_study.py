@@ -1,21 +1,25 @@
 """What a method hides or makes up is seen where it was planted, and nowhere else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from ctmar.completion import linear_interpolation
+from ctmar.case import Case, Scan, Truth
 from ctmar.evaluation.lesions import lesion_study, plant
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.methods import LI, Method, linear_interpolation
+from ctmar.methods.elsewhere import FunctionMethod
 from ctmar.metrics.lesions import Lesion, measured_contrast
 from ctmar.operators import RayTransform
-from ctmar.sample import MARSample
 from ctmar.units import mu_to_hu
 
 GRID, BEAM, MU = ImageGrid((64, 64), 2.0), ParallelBeam(120, 91, 2.0), 0.02
 RAY = RayTransform(GRID, BEAM)
+LI_AT_HAND = FunctionMethod(lambda scan: scan.fills["li"], "li")
 
 
-def case(index: int) -> MARSample:
+def case(index: int) -> Case:
     y, x = torch.meshgrid(*2 * [(torch.arange(64) - 31.5) * 2], indexing="ij")
     body = (x**2 + y**2 < 58**2)[None, None]
     metal = ((x - index) ** 2 + y**2 < 36)[None, None]
@@ -24,56 +28,66 @@ def case(index: int) -> MARSample:
     clean = clean + 0.004 * torch.randn(clean.shape, generator=generator)
     trace = RAY.forward(metal.float()) > 0.1
     measured = torch.where(trace, clean + 1.0, clean)
-    return MARSample(
+    scan = Scan(
         measured=measured,
-        clean=clean,
         metal_trace=trace,
-        metal_path_mm=RAY.forward(metal.float()) * trace,
-        fills={"li": linear_interpolation(measured, trace)},
-        reference_hu=mu_to_hu(RAY.fbp(RAY.forward(1.03 * MU * body.float())), MU),
         metal_mask=metal,
+        metal_path_mm=RAY.forward(metal.float()) * trace,
+        mu_water=torch.tensor([MU]),
+        ray=RAY,
+        fills={"li": linear_interpolation(measured, trace)},
+        case_id=(f"test-{index}",),
+    )
+    truth = Truth(
+        clean=clean,
+        reference_hu=mu_to_hu(RAY.fbp(RAY.forward(1.03 * MU * body.float())), MU),
         body_mask=body,
         tissue_labels=torch.zeros(1, 1, 64, 64, dtype=torch.uint8),
-        mu_water=torch.tensor([MU]),
-        case_id=[f"test-{index}"],
-        parameters=[{}],
+        parameters=({},),
     )
+    return Case(scan, truth)
 
 
 def test_a_planted_lesion_is_in_the_measurement_the_truth_and_the_fills() -> None:
-    sample, lesion = case(0), Lesion(32, 44, 5.0, 60.0)
-    planted = plant(sample, [lesion], RAY)
-    scored = sample.body_mask[0, 0] & ~sample.metal_mask[0, 0]
-    image = mu_to_hu(RAY.fbp(planted.clean) - RAY.fbp(sample.clean), MU)[0, 0] + 1000
+    known, lesion = case(0), Lesion(32, 44, 5.0, 60.0)
+    planted = plant(known, [lesion], {"li": LI()})
+    scored = known.truth.body_mask[0, 0] & ~known.scan.metal_mask[0, 0]
+    image = mu_to_hu(RAY.fbp(planted.truth.clean) - RAY.fbp(known.truth.clean), MU)[0, 0] + 1000
     assert measured_contrast(image, lesion, scored, 2.0).item() == pytest.approx(
         60.0, rel=0.15
     )  # the pixels blur it
-    change = planted.measured - sample.measured
-    torch.testing.assert_close(change, planted.clean - sample.clean, atol=1e-5, rtol=0)
-    assert torch.equal(planted.fills["li"], linear_interpolation(planted.measured, planted.metal_trace))
-    assert torch.equal(sample.measured, case(0).measured)  # the case itself stays as it was
+    change = planted.scan.measured - known.scan.measured
+    torch.testing.assert_close(change, planted.truth.clean - known.truth.clean, atol=1e-5, rtol=0)
+    anew = linear_interpolation(planted.scan.measured, planted.scan.metal_trace)
+    assert torch.equal(planted.scan.fills["li"], anew)
+    assert torch.equal(known.scan.measured, case(0).scan.measured)  # the case itself stays as it was
 
 
-def erase(sample: MARSample) -> torch.Tensor:
+def of(scan: Scan) -> Case:
+    """What a scan looks like without any lesion, and its truth."""
+    return case(int(scan.case_id[0].split("-")[1]))
+
+
+def erase(scan: Scan) -> torch.Tensor:
     """A method that returns what the case looks like without any lesion: it hides all."""
-    return case(int(sample.case_id[0].split("-")[1])).clean
+    return of(scan).truth.clean
 
 
-class Inventor:
+class Inventor(Method):
     """A method of images that paints a lesion wherever one could be."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    completes, own_image = False, True
 
-    def image_hu(self, sample: MARSample) -> torch.Tensor:
+    def finish(self, scan: Scan, corrected_hu: torch.Tensor, uncorrected_hu: torch.Tensor) -> torch.Tensor:
         rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-        return sample.reference_hu + 80.0 * torch.cos(rows / 2.0) * torch.cos(columns / 2.0)
+        return of(scan).truth.reference_hu + 80.0 * torch.cos(rows / 2.0) * torch.cos(columns / 2.0)
 
 
 @pytest.fixture(scope="module")
 def study() -> dict:
-    methods = {"li": lambda s: s.fills["li"], "eraser": erase, "inventor": Inventor()}
-    return lesion_study(methods, [case(n) for n in range(12)], RAY, count=2, radius_mm=4.0).summary()
+    methods = {"li": LI_AT_HAND, "eraser": FunctionMethod(erase, "eraser"), "inventor": Inventor()}
+    cases = [case(n) for n in range(12)]
+    return lesion_study(methods, cases, fills={"li": LI()}, count=2, radius_mm=4.0).summary()
 
 
 def test_what_hides_lesions_misses_all_and_what_invents_them_is_false(study) -> None:
@@ -94,7 +108,7 @@ def test_detectability_is_chance_where_nothing_is_left_and_high_in_the_clean_ima
 
 
 def test_a_case_without_room_adds_nothing() -> None:
-    sample = case(0)
-    crowded = sample._replace(reference_hu=sample.reference_hu + 500)
-    study = lesion_study({"li": lambda s: s.fills["li"]}, [crowded], RAY)
+    free = case(0)
+    crowded = Case(free.scan, replace(free.truth, reference_hu=free.truth.reference_hu + 500))
+    study = lesion_study({"li": LI_AT_HAND}, [crowded], fills={"li": LI()})
     assert study.rows == [] and study.summary()["methods"] == {}

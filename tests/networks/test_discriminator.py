@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from ctmar.errors import CtmarError
-from ctmar.networks.discriminator import DISCRIMINATOR_NORMS, ConditionalPatchDiscriminator
+from ctmar.networks.discriminator import (
+    DISCRIMINATOR_NORMS,
+    ConditionalPatchDiscriminator,
+    EncoderDiscriminator,
+)
+from ctmar.networks.unet import SinogramUNet
 
 
 @pytest.mark.parametrize("norm", DISCRIMINATOR_NORMS)
@@ -39,3 +44,28 @@ def test_patch_is_as_wide_as_documented(layers: int, width: int) -> None:
 def test_unknown_norm_is_named() -> None:
     with pytest.raises(CtmarError, match=r"discriminator_norm must be one of spectral, none.*got 'weight'"):
         ConditionalPatchDiscriminator(1, 1, norm="weight")
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_an_encoder_has_a_level_more_than_its_layers_and_one_map_of_logits(layers: int) -> None:
+    net = EncoderDiscriminator(3, 2, num_layers=layers, channels=(8, 8, 16), downscale=(4, 2))
+    features = net.features(torch.randn(2, 3, 45, 65), torch.randn(2, 2, 45, 65))
+    assert len(features) == layers + 2
+    assert features[-1].shape[:2] == (2, 1)
+    assert features[-1].shape[2:] == features[-2].shape[2:]
+
+
+def test_an_encoder_takes_the_trunk_of_a_network_of_the_same_options() -> None:
+    options = {"channels": (8, 16), "num_res_units": 2, "norm": "group", "downscale": 1}
+    generator = SinogramUNet(3, 1, **options)
+    judge = EncoderDiscriminator(3, 2, num_layers=1, **options).eval()
+    judge.take_trunk(generator)
+    condition, candidate = torch.randn(1, 3, 16, 16), torch.randn(1, 2, 16, 16)
+    assert torch.equal(judge(condition, candidate), judge(condition, 0 * candidate))
+    assert not torch.equal(judge(condition + 1, candidate), judge(condition, candidate))
+
+
+@pytest.mark.parametrize("layers", [-1, 3])
+def test_levels_that_an_encoder_lacks_are_refused(layers: int) -> None:
+    with pytest.raises(CtmarError, match=f"discriminator_layers must be from 0 to 2, got {layers}"):
+        EncoderDiscriminator(1, 1, num_layers=layers, channels=(8, 8, 16))

@@ -13,7 +13,7 @@ from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform, rebinning
 from ctmar.operators.helical import (
-    METHODS,
+    INTERPOLATIONS,
     HelicalTransform,
     covered_share,
     covered_z_mm,
@@ -105,7 +105,7 @@ def test_half_a_turn_apart_is_exact_on_rays_that_were_measured(offset_bins: int)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 @pytest.mark.parametrize("detector", ["flat", "arc"])
 @pytest.mark.parametrize("offset", [0.0, 0.45])
 def test_becomes_the_parallel_sinogram_of_its_slice(
@@ -123,7 +123,7 @@ def test_becomes_the_parallel_sinogram_of_its_slice(
     assert (mirrored - wanted(beam, lambda theta, s, z: still(-theta, s, z), 11.3)).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_finer_sampling_and_smaller_feed_err_less(method: str) -> None:
     coarse = FanBeam(60, 31, 7.2, 150.0, 100.0)
     fine = [
@@ -143,7 +143,7 @@ def test_half_a_turn_apart_errs_less_than_a_turn() -> None:
     assert error(FAN, curved, "180LI") < error(FAN, curved, "360LI") / 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_what_does_not_change_in_z_is_as_from_a_circle(method: str) -> None:
     beam = FAN.parallel()
     helix = around(FAN, beam, 2.0, method)
@@ -211,7 +211,7 @@ def test_the_rim_of_an_interlacing_detector_needs_no_longer_scan() -> None:
     torch.testing.assert_close(ones[:, 2:-2], torch.ones_like(ones[:, 2:-2]))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_is_linear_differentiable_and_free_of_chunks(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fan = FanBeam(9, 7, 2.0, 20.0, 10.0, "arc", 0.3)
     beam = fan.parallel(5)
@@ -226,7 +226,7 @@ def test_is_linear_differentiable_and_free_of_chunks(method: str, monkeypatch: p
     torch.testing.assert_close(rebin(x), whole)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", INTERPOLATIONS)
 def test_the_covered_range_is_what_can_be_asked_for(method: str) -> None:
     beam = FAN.parallel()
     helix = HelicalFan(FAN, 6.0, 3.0, 700, 2.0, 17)

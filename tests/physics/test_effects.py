@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from ctmar.case import Case
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Noise, Rays, Scanner, Trace, Tube
-from ctmar.physics.own_geometry import make_gantry
+from ctmar.physics.gantries import make_gantry
 from ctmar.runs.build import build_simulator, make
 from ctmar.runs.cli import composed
-from ctmar.sample import MARSample
 
 GRID, BEAM = ImageGrid((48, 48), 6.0), ParallelBeam(40, 71, 6.0)
 MONO: dict = {"tube": Tube(kvp=None), "noise": Noise(None)}
@@ -187,12 +187,13 @@ def test_a_fans_own_rays_meet_the_effects() -> None:
     assert torch.equal(found.clean[off], found.measured[off]) and not torch.equal(found.clean, plain.clean)
 
 
-def case(*overrides: str) -> MARSample:
+def case(*overrides: str) -> Case:
     """A case of a config, as a command line makes it."""
     cfg = composed("train", ["geometry=tiny", "anatomy=procedural_small", "paths.output_dir=out", *overrides])
     return build_simulator(cfg, 1).case("test", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "effect",
     [f"scanner.before_log=[{{_target_:{__name__}.Crosstalk,share:0.1}}]",
@@ -202,12 +203,13 @@ def case(*overrides: str) -> MARSample:
 )  # fmt: skip
 def test_a_config_names_an_effect_and_a_case_shows_it(effect: str) -> None:
     plain, nothing, found = case(), case(effect.partition("=")[0] + "=[]"), case(effect)
-    assert torch.equal(plain.measured, nothing.measured)
-    off = ~found.metal_trace
-    assert torch.equal(found.clean[off], found.measured[off])
-    assert (found.measured - plain.measured).abs().max() > 0.01
+    assert torch.equal(plain.scan.measured, nothing.scan.measured)
+    off = ~found.scan.metal_trace
+    assert torch.equal(found.truth.clean[off], found.scan.measured[off])
+    assert (found.scan.measured - plain.scan.measured).abs().max() > 0.01
     again = case(effect)
-    assert torch.equal(again.measured, found.measured) and torch.equal(again.clean, found.clean)
+    assert torch.equal(again.scan.measured, found.scan.measured)
+    assert torch.equal(again.truth.clean, found.truth.clean)
 
 
 def test_settings_of_the_config_reach_the_effect() -> None:
@@ -228,7 +230,7 @@ def test_the_pages_example_does_what_it_says(tmp_path: Path, monkeypatch: pytest
         "scanner.after_log",
     ]
     plain, *found = case(), *(case(override) for override in overrides)
-    assert all((one.measured - plain.measured).abs().max() > 0.005 for one in found)
+    assert all((one.scan.measured - plain.scan.measured).abs().max() > 0.005 for one in found)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.physics import Acquisition, Noise, Scanner, Trace, Tube
-from ctmar.physics.own_geometry import HelicalScan, dense_beam, make_gantry
+from ctmar.physics.gantries import HelicalScan, dense_beam, make_gantry
 
 GRID, BEAM, SPACING = ImageGrid((96, 96), 3.6), ParallelBeam(120, 137, 3.6), 3.0
 ARC = FanBeam(240, 176, 4.0, 541.0, 408.0, "arc", 1.0)

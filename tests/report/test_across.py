@@ -4,10 +4,12 @@ import pytest
 
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate
+from ctmar.methods import Uncorrected
+from ctmar.methods.elsewhere import FunctionMethod
 from ctmar.report.across import comparison_table, contact_sheet, curves_figure, find_runs, labels, ordered
 from ctmar.runs.cli import main
 from ctmar.runs.compare import compare
-from tests.evaluation.test_evaluation import IdentityRay, make_sample
+from tests.evaluation.test_evaluation import clean_of, make_case
 from tests.report.test_page import parsed
 
 
@@ -17,20 +19,19 @@ def sweep(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     for n, (weight, error) in enumerate(((100.0, 0.1), (1.0, 0.3), (10.0, 0.2))):
         methods = {
-            "uncorrected": lambda s: s.measured,
-            "model": lambda s, e=error: s.clean + e * s.metal_trace,
+            "uncorrected": Uncorrected(),
+            "model": FunctionMethod(lambda s, e=error: clean_of(s) + e * s.metal_trace, "model"),
         }
         config = {"model": {"lambda_l2": weight, "channels": [8]}, "paths": {"out": n}, "seed": 0}
-        samples = [make_sample(i) for i in range(2)]
+        cases = [make_case(i) for i in range(2)]
         run = folder / str(n)
-        evaluate(
-            methods, samples, IdentityRay(), run / "evaluation", num_panels=1, progress=False, config=config
-        )
+        evaluate(methods, cases, run / "evaluation", num_panels=1, progress=False, config=config)
         (run / "csv").mkdir()
         (run / "csv" / "metrics.csv").write_text("epoch,val/loss\n0,1.0\n1,\n1,0.5\n", encoding="utf-8")
     return folder
 
 
+@pytest.mark.slow
 def test_a_sweep_is_sorted_by_lambda_and_named_by_what_differs(sweep) -> None:
     runs = ordered(find_runs([sweep]))
     assert labels(runs) == ["λ=1.0", "λ=10.0", "λ=100.0"]
@@ -67,6 +68,7 @@ def test_curves_are_those_of_validation(sweep) -> None:
     assert len(curves_figure(runs).axes[0].lines) == 3
 
 
+@pytest.mark.slow
 def test_one_page_with_table_curves_and_sheets(sweep, tmp_path, capsys, monkeypatch) -> None:
     out = tmp_path / "page.html"
     text = compare([sweep / "0", sweep / "2"], out, "model")

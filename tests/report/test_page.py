@@ -8,7 +8,7 @@ import numpy as np
 from ctmar.evaluation import evaluate
 from ctmar.report.figures import distribution_figure
 from ctmar.report.page import page
-from tests.evaluation.test_evaluation import METHODS, IdentityRay, make_sample
+from tests.evaluation.test_evaluation import METHODS, make_case
 
 
 class Tags(HTMLParser):
@@ -34,8 +34,8 @@ def parsed(text: str) -> Tags:
 
 
 def test_a_run_leaves_one_page_without_references_to_the_outside(tmp_path) -> None:
-    samples = [make_sample(n) for n in range(3)]
-    evaluate(METHODS, samples, IdentityRay(), tmp_path, num_panels=1, progress=False, config={"seed": 7})
+    cases = [make_case(n) for n in range(3)]
+    evaluate(METHODS, cases, tmp_path, num_panels=1, progress=False, config={"seed": 7})
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     tags = parsed(text)
     images = [attributes["src"] for tag, attributes in tags.found if tag == "img"]
@@ -54,7 +54,7 @@ def test_a_run_leaves_one_page_without_references_to_the_outside(tmp_path) -> No
 
 
 def test_without_panels_there_is_no_page(tmp_path) -> None:
-    evaluate(METHODS, [make_sample()], IdentityRay(), tmp_path, num_panels=0, progress=False)
+    evaluate(METHODS, [make_case()], tmp_path, num_panels=0, progress=False)
     assert not (tmp_path / "report.html").exists()
 
 

@@ -6,7 +6,8 @@ import torch
 from matplotlib.image import imread
 
 from ctmar.errors import CtmarError
-from ctmar.report.canvas import METAL_COLOR, body_crop, figure_rgb, file_stem, save_figure
+from ctmar.files import file_stem
+from ctmar.report.canvas import METAL_COLOR, body_crop, figure_rgb, save_figure
 from ctmar.report.panels import panel_figure, render_panel
 
 SHAPE = (40, 48)

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from ctmar.runs.build import build_callbacks, build_data, build_loggers, build_model, make
+from ctmar.runs.build import build_callbacks, build_data, build_loggers, build_model, make, method_of
 from ctmar.runs.cli import one_line
+from ctmar.runs.moved import renamed
 from ctmar.runs.settings import check_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["geometry=tiny", "anatomy=procedural_small", "data.cache=null", "extras.progress_bar=false"]
-NETWORK = ["model.channels=[4,8]", "model.wrap_views=4"]
+NETWORK = ["model.method.network.channels=[4,8]", "model.method.wrap_views=4"]
 
 
 def build(folder: Path, *overrides: str) -> None:
@@ -23,12 +24,14 @@ def build(folder: Path, *overrides: str) -> None:
     chosen = [o.partition("=")[2] for o in overrides if o.startswith("model=")] or ["unet"]
     network = NETWORK if chosen[-1] in ("unet", "cgan") else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose("train", overrides=[*SMALL, *network, f"paths.output_dir={folder}", *overrides])
+        cfg = compose(
+            "train", overrides=renamed([*SMALL, *network, f"paths.output_dir={folder}", *overrides])
+        )
     check_settings(cfg)
     model = build_model(cfg)
-    data = build_data(cfg, model.slices or 1)
-    model.use_geometry(data.simulator.ray)
-    callbacks, loggers = build_callbacks(cfg, data), build_loggers(cfg)
+    data = build_data(cfg, method_of(model).slices or 1)
+    model.check(data.simulator.ray)
+    callbacks, loggers = build_callbacks(cfg), build_loggers(cfg)
     make(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 
 

@@ -7,6 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from ctmar.runs.moved import renamed
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = [
     "geometry=tiny",
@@ -20,8 +22,8 @@ TINY = [
     "evaluation.num_panels=1",
     "evaluation.lesions=false",
 ]
-CLASSICAL = ("uncorrected", "li", "nmar", "fsnmar", "mbhc", "tv", "pretrained")
-SMALL_NETWORK = ["model.channels=[8,16]", "model.wrap_views=8"]
+CLASSICAL = ("uncorrected", "zero", "li", "nmar", "fsnmar", "mbhc", "tv", "pretrained")
+SMALL_NETWORK = ["model.method.network.channels=[8,16]", "model.method.wrap_views=8"]
 
 Compose = Callable[..., DictConfig]
 
@@ -40,11 +42,11 @@ def tiny(tmp_path: Path, cache: Path) -> Compose:
         classical = any(o.startswith("model=") and o.split("=")[1] in CLASSICAL for o in overrides)
         if bare:  # a job that neither simulates nor trains
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                return compose(job, overrides=list(overrides))
+                return compose(job, overrides=renamed(overrides))
         every = [*TINY, *(() if classical else SMALL_NETWORK), f"paths.outputs={tmp_path}/outputs"]
         every += [f"paths.cache_dir={cache}", f"+paths.run={folder}", *overrides]
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose(job, overrides=every)
+            cfg = compose(job, overrides=renamed(every))
         cfg.paths.output_dir = str(tmp_path / folder)
         return cfg
 

@@ -1,17 +1,19 @@
 """The frozen test set, and any set of methods on it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from ctmar.case import Case
 from ctmar.errors import CtmarError
-from ctmar.models.classical import FillCompletion
+from ctmar.evaluation.cases import _complete
+from ctmar.methods import LI
 from ctmar.runs import test_set
 from ctmar.runs.benchmark import benchmark, find_models, run, run_name
 from ctmar.runs.cli import config_dir
-from ctmar.runs.evaluate import as_method
 from ctmar.runs.test_set import TestSet, control, same_case
 from ctmar.runs.train import train
 
@@ -46,11 +48,11 @@ def small(tiny, tmp_path, monkeypatch):
 
 MINE = """
 import torch
-from ctmar.completion import linear_interpolation
+from ctmar.methods import linear_interpolation
 
 
-def complete(sample, ray):
-    return linear_interpolation(sample.measured, sample.metal_trace)
+def complete(scan):
+    return linear_interpolation(scan.measured, scan.metal_trace)
 """
 
 
@@ -136,21 +138,24 @@ def test_the_first_cases_still_are_the_frozen_ones(tmp_path) -> None:
         overrides = [*(f"~benchmark.parts.{name}" for name in PARTS), "data.num_workers=0"]
         cfg = compose("benchmark", overrides=[*overrides, f"paths.cache_dir={tmp_path}"])
     cases = TestSet(cfg, 1, 2)
-    assert [sample.case_id for sample in cases] == [["procedural_random-00000"], ["procedural_screws-00000"]]
+    assert [case.scan.case_id for case in cases] == [
+        ("procedural_random-00000",),
+        ("procedural_screws-00000",),
+    ]
     assert cases.changed == cases.rescanned == []
 
 
-def test_a_control_tells_cases_apart_but_not_machines(make_sample) -> None:
-    sample = make_sample(batch=1)
-    single = sample._replace(
-        **{k: v[0] for k, v in sample._asdict().items() if torch.is_tensor(v)},
-        parameters={"plan": [1.23456789, {"screw": 3}]},
-    )
-    wanted = control(single)
-    rounded = single._replace(parameters={"plan": [1.23456791, {"screw": 3}]}, clean=single.clean * 1.0005)
-    assert same_case(wanted, control(rounded))
-    assert not same_case(wanted, control(single._replace(parameters={"plan": [1.2346, {"screw": 3}]})))
-    assert not same_case(wanted, control(single._replace(clean=single.clean * 1.01)))
+def test_a_control_tells_cases_apart_but_not_machines(make_case) -> None:
+    case = make_case(batch=1)
+
+    def other(plan: float = 1.23456789, factor: float = 1.0) -> Case:
+        told = ({"plan": [plan, {"screw": 3}]},)
+        return Case(case.scan, replace(case.truth, parameters=told, clean=case.truth.clean * factor))
+
+    wanted = control(other())
+    assert same_case(wanted, control(other(1.23456791, 1.0005)))
+    assert not same_case(wanted, control(other(1.2346)))
+    assert not same_case(wanted, control(other(factor=1.01)))
 
 
 @pytest.mark.parametrize(
@@ -178,13 +183,16 @@ def test_absent_data_leave_their_parts_out(small, tmp_path) -> None:
     assert len(cases.left_out) == 1 and "ct.nii.gz does not exist" in cases.left_out[0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_found_under_its_name_with_its_weights(small, tiny, tmp_path) -> None:
     train(tiny("trainer.max_epochs=1", "test=false", folder="trained"))
     best = tmp_path / "trained/checkpoints/best.ckpt"
     found = find_models(small("models=[li]", f"checkpoints={{mine:{best}}}"))
     assert list(found) == ["li", "mine"]
     weights = torch.load(best, weights_only=True)["state_dict"]
-    assert all(torch.equal(value, weights[name]) for name, value in found["mine"].state_dict().items())
+    assert all(
+        torch.equal(value, weights[f"method.{name}"]) for name, value in found["mine"].state_dict().items()
+    )
 
 
 def test_models_keep_their_order_and_runs_their_names(small) -> None:
@@ -193,10 +201,10 @@ def test_models_keep_their_order_and_runs_their_names(small) -> None:
     assert run_name("weights.ckpt") == "weights"
 
 
-def test_a_model_of_single_slices_answers_a_stack_by_its_centre(make_sample) -> None:
-    sample = make_sample(slices=3)
-    flat, stack = FillCompletion("li"), FillCompletion("li")
-    flat.slices = 1
-    answer, wanted = as_method(flat)(sample), as_method(stack)(sample)
-    assert torch.equal(answer[:, 1], wanted[:, 1]) and not torch.equal(answer[:, 1], sample.measured[:, 1])
-    assert torch.equal(answer[:, ::2], sample.measured[:, ::2])
+def test_a_method_of_single_slices_answers_a_stack_by_its_centre(make_case) -> None:
+    scan = make_case(batch=1, slices=3).scan
+    flat, stack = LI(), LI()
+    object.__setattr__(flat, "slices", 1)
+    answer, wanted = _complete("flat", flat, scan), _complete("stack", stack, scan)
+    assert torch.equal(answer[:, 1], wanted[:, 1]) and not torch.equal(answer[:, 1], scan.measured[:, 1])
+    assert torch.equal(answer[:, ::2], scan.measured[:, ::2])

@@ -52,6 +52,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -88,6 +89,7 @@ def volumes() -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", volumes())
 def test_a_bad_volume_is_one_line_and_leaves_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -66,6 +66,7 @@ def is_answered(overrides: list[str], folder: Path) -> None:
     assert line is None or (line.strip() and "\n" not in line and "Traceback" not in line)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, **SETTINGS)
 @given(overrides=command_lines())
 def test_a_command_line_at_random_is_built_or_answered_with_a_line(overrides: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Every option of every group composes with every other, and makes the object it names."""
 
 import math
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from ctmar.models.base import Completion
+from ctmar.methods.base import Method, filled
+from ctmar.operators import RayTransform
 from ctmar.physics import Scanner
 from ctmar.physics.gantries import make_gantry
-from ctmar.runs.build import build_loggers, build_model, build_simulator, make, plain
+from ctmar.runs.build import build_loggers, build_model, build_simulator, make, method_of, plain
 from ctmar.runs.cli import one_line
-from ctmar.sample import collate
+from ctmar.runs.moved import renamed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = ("data", "anatomy", "geometry", "projector", "scanner", "model", "trainer", "callbacks", "logger")
@@ -33,7 +35,7 @@ def composed(*overrides: str):  # type: ignore[no-untyped-def]
     chosen = {override.removeprefix("anatomy=") for override in overrides}
     needed = FILES if "files" in chosen else ["anatomy.root=."] if chosen & set(LAYOUTS) else []
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose("train", overrides=[*overrides, *needed, "paths.output_dir=out"])
+        return compose("train", overrides=renamed([*overrides, *needed, "paths.output_dir=out"]))
 
 
 CHOICES = [(group, option) for group in GROUPS for option in options(group)]
@@ -77,6 +79,7 @@ def test_each_pair_of_options_composes() -> None:
         plain(composed(*(f"{group}={option}" for group, option in row.items())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["anatomy", "scanner"])
 def test_each_option_makes_its_object(group: str) -> None:
     for option in options(group):
@@ -84,6 +87,7 @@ def test_each_option_makes_its_object(group: str) -> None:
         assert type(made).__module__.startswith("ctmar.")
 
 
+@pytest.mark.slow
 def test_each_geometry_covers_its_image_and_wraps() -> None:
     for option in options("geometry"):
         node = composed(f"geometry={option}").geometry
@@ -91,6 +95,7 @@ def test_each_geometry_covers_its_image_and_wraps() -> None:
         assert beam.covers(grid) and beam.wraps
 
 
+@pytest.mark.slow
 def test_each_acquisition_reaches_over_the_image_of_its_geometry() -> None:
     names = sorted(file.stem for file in (CONFIGS / "geometry" / "acquisition").glob("*.yaml"))
     assert {"clinical", "helical", "cnnmar", "adn", "syndeeplesion", "aapm"} <= set(names)
@@ -130,7 +135,7 @@ def test_each_generator_and_model_is_made() -> None:
     for option in options("data"):
         assert hasattr(make(composed(f"data={option}").data.generator), "sample")
     for option in options("model"):
-        assert isinstance(build_model(composed(f"model={option}")), Completion)
+        assert isinstance(method_of(build_model(composed(f"model={option}"))), Method)
 
 
 def test_each_logger_is_made(tmp_path: Path) -> None:
@@ -160,13 +165,14 @@ def test_the_defaults_are_the_promised_ones() -> None:
 def test_methods_take_the_millimetres_of_shrunken_patients(tiny) -> None:  # type: ignore[no-untyped-def]
     cfg = tiny("model=tv", "scanner=syndeeplesion", job="evaluate")
     simulator, model = build_simulator(cfg, 1), build_model(cfg)
-    sample = collate([simulator.case("test", 0)])
-    nmar, fill = model.start, sample.fills["nmar"]
+    scan = simulator.case("test", 0).scan
+    grid, beam = make(cfg.geometry.grid), make(cfg.geometry.beam)
+    elsewhere = replace(scan, fills={}, ray=RayTransform(grid, beam))
+    nmar, fill = model.start, scan.fills["nmar"]
     # In the configured grid's millimetres everything looks 2.6 times too thin: air.
-    assert (nmar.complete(sample) - fill).abs().max() > 0.1
-    model.use_geometry(simulator.ray)
-    assert torch.equal(nmar.complete(sample), fill)
-    assert (model.ray.grid, model.ray.beam) == (simulator.ray.grid, simulator.ray.beam)
+    assert (nmar.complete(elsewhere).sinogram - fill).abs().max() > 0.1
+    assert torch.equal(nmar.complete(replace(scan, fills={})).sinogram, fill)
+    assert torch.equal(filled(scan, nmar), fill)
 
 
 def test_search_preset_composes_or_names_its_extra() -> None:

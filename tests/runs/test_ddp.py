@@ -79,4 +79,7 @@ def test_each_job_of_a_sweep_has_processes_of_its_own(tmp_path: Path, cache: Pat
     first, second = (
         torch.load(tmp_path / "sweep" / job / "checkpoints" / "last.ckpt", weights_only=True) for job in "01"
     )
-    assert first["ctmar_config"]["model"]["norm"] != second["ctmar_config"]["model"]["norm"]
+    assert (
+        first["ctmar_config"]["model"]["method"]["network"]
+        != second["ctmar_config"]["model"]["method"]["network"]
+    )

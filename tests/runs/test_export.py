@@ -8,9 +8,9 @@ import torch
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.errors import CtmarError
-from ctmar.models.completion import UNetCompletion
-from ctmar.models.pretrained import load
-from ctmar.models.weights import read
+from ctmar.learned.network import NetworkMethod
+from ctmar.learned.pretrained import Pretrained, load
+from ctmar.learned.weights import read
 from ctmar.runs.benchmark import from_checkpoint
 from ctmar.runs.build import build_model, plain
 from ctmar.runs.calibrate import main as calibrate
@@ -65,25 +65,25 @@ def test_what_cannot_be_exported_is_said(tiny, tmp_path: Path) -> None:  # type:
         export_run(tiny("ckpt_path=absent.ckpt", "output=a.safetensors", job="export", bare=True))
 
 
-class OwnInputs(UNetCompletion):
+class OwnInputs(NetworkMethod):
     """The same network, shown something else."""
 
-    def inputs_of(self, sample):  # type: ignore[no-untyped-def]
-        return 0.5 * super().inputs_of(sample)
+    def inputs_of(self, scan, fill):  # type: ignore[no-untyped-def]
+        return 0.5 * super().inputs_of(scan, fill)
 
 
-class OwnImage(UNetCompletion):
+class OwnImage(NetworkMethod):
     """A completion that shows another image than that of its rays."""
 
     own_image = True  # type: ignore[assignment]
 
-    def image_hu(self, sample):  # type: ignore[no-untyped-def]
-        return sample.reference_hu
+    def finish(self, scan, corrected_hu, uncorrected_hu):  # type: ignore[no-untyped-def]
+        return uncorrected_hu
 
 
-def own_build(**options) -> UNetCompletion:  # type: ignore[no-untyped-def]
+def own_build(**options) -> NetworkMethod:  # type: ignore[no-untyped-def]
     """A plain model with something in it that no option tells."""
-    model = UNetCompletion(**options)
+    model = NetworkMethod(**options)
     model.generator.register_forward_hook(lambda module, inputs, output: 2 * output)
     return model
 
@@ -92,7 +92,7 @@ def checkpoint(tiny, path: Path, *overrides: str) -> Path:  # type: ignore[no-un
     """A run's checkpoint without the run, its weights drawn."""
     cfg = tiny(*overrides)
     model = build_model(cfg)
-    torch.nn.init.normal_(model.generator.net.head.weight, std=0.05)  # type: ignore[union-attr, arg-type]
+    torch.nn.init.normal_(model.method.generator.net.head.weight, std=0.05)  # type: ignore[union-attr, arg-type]
     config = plain(cfg)
     torch.save({"state_dict": model.state_dict(), "epoch": 0, "global_step": 2, CONFIG_KEY: config}, path)
     return path
@@ -108,7 +108,7 @@ def export(tiny, ckpt: Path) -> Path:  # type: ignore[no-untyped-def]
     ("target", "message"),
     [
         ("OwnInputs", r"got tests\.runs\.test_export\.OwnInputs, .* with CTMAR_TRUST=tests"),
-        ("own_build", "bit for bit, got another completion"),
+        ("own_build", r"may name classes of ctmar's .* got 'tests\.runs\.test_export\.own_build'"),
     ],
 )
 def test_an_export_that_would_be_something_else_is_refused(
@@ -119,7 +119,7 @@ def test_an_export_that_would_be_something_else_is_refused(
     message: str,
 ) -> None:
     monkeypatch.setenv("CTMAR_TRUST", "tests")
-    ckpt = checkpoint(tiny, tmp_path / "a.ckpt", f"model._target_=tests.runs.test_export.{target}")
+    ckpt = checkpoint(tiny, tmp_path / "a.ckpt", f"model.method._target_=tests.runs.test_export.{target}")
     with pytest.raises(CtmarError, match=message):
         export(tiny, ckpt)
     assert not (tmp_path / "out").exists()
@@ -131,11 +131,11 @@ def test_a_checkpoint_is_taken_as_what_it_is_or_not_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CTMAR_TRUST", "tests")
-    target = "model._target_=tests.runs.test_export"
+    target = "model.method._target_=tests.runs.test_export"
     inputs = checkpoint(tiny, tmp_path / "inputs.ckpt", f"{target}.OwnInputs", "data.source=image")
     image = checkpoint(tiny, tmp_path / "image.ckpt", f"{target}.OwnImage")
     assert type(from_checkpoint(str(inputs))) is OwnInputs
-    assert type(method_from_checkpoint(inputs).model) is OwnInputs
+    assert type(method_from_checkpoint(inputs)[0].network) is OwnInputs
     with pytest.raises(
         CtmarError, match=r"completion alone, got tests\.runs\.test_export\.OwnImage, which has"
     ):
@@ -147,12 +147,11 @@ def test_a_checkpoint_is_taken_as_what_it_is_or_not_at_all(
 
 
 @pytest.mark.parametrize("kind", ["unet", "cgan"])
-def test_an_export_corrects_scans_as_its_checkpoint_does(
-    tiny, tmp_path: Path, make_sample, kind: str
-) -> None:  # type: ignore[no-untyped-def]
+def test_an_export_corrects_scans_as_its_checkpoint_does(tiny, tmp_path: Path, make_case, kind: str) -> None:  # type: ignore[no-untyped-def]
     options = ["geometry.grid.spacing_mm=4.0", "scanner.trace_epsilon_mm=0.5", "scanner.reference_kev=60.0"]
     ckpt = checkpoint(tiny, tmp_path / "a.ckpt", f"model={kind}", "data.source=image", *options)
-    own, exported = method_from_checkpoint(ckpt), method_from_checkpoint(export(tiny, ckpt))
-    assert own.trained == exported.trained
-    sample = make_sample(views=48, bins=93)
-    assert torch.equal(own.model.complete(sample), exported.model.complete(sample))
+    (own, scale), (exported, again) = (method_from_checkpoint(x) for x in (ckpt, export(tiny, ckpt)))
+    assert isinstance(own, Pretrained) and isinstance(exported, Pretrained)
+    assert own.trained == exported.trained and scale == again
+    scan = make_case(views=48, bins=93).scan
+    assert torch.equal(own.complete(scan).sinogram, exported.complete(scan).sinogram)

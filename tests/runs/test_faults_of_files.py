@@ -84,6 +84,7 @@ def damaged(path: Path, how: str) -> None:
 DAMAGE = [f"{kind} {where}" for kind in ("cut", "flip") for where in (0.0, 0.02, 0.5, 0.9, 0.99)]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused_before_anything_is_trained(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     train(tiny("test=false", "trainer.max_epochs=1", folder="good"))
     good, bad = tmp_path / "good" / "checkpoints" / "last.ckpt", tmp_path / "bad.ckpt"
@@ -97,15 +98,17 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_trained(tiny, tmp_pa
         train(tiny("test=false", "model.channels=[4,8]", f"ckpt_path={good}"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_damaged_case_is_simulated_anew(tiny, tmp_path: Path, how: str) -> None:  # type: ignore[no-untyped-def]
     settings = ["model=li", "test=false", f"paths.cache_dir={tmp_path}/cache", "data.fills=[li]"]
     _, objects = train(tiny(*settings))
     objects["data"].prepare("test")
     (case,) = (tmp_path / "cache").rglob("test/00001.h5")
-    whole = objects["data"].sets["test"].store.load("test", 1)
+    whole = objects["data"].sets["test"].store.load("test", 1, objects["data"].simulator.ray, 120)
     damaged(case, how)
     _, again = train(tiny(*settings))
     again["data"].prepare("test")
     healed = again["data"].sets["test"][1]
-    assert torch.equal(healed.measured, whole.measured) and torch.equal(healed.clean, whole.clean)
+    assert torch.equal(healed.scan.measured, whole.scan.measured)
+    assert torch.equal(healed.truth.clean, whole.truth.clean)

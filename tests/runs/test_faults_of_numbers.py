@@ -1,5 +1,6 @@
 """Numbers that end: a NaN in a case, a loss that diverges, weights that are no numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 
 from ctmar.data.dataset import CaseDataset
 from ctmar.errors import CtmarError
-from ctmar.models.cgan import CGANCompletion
-from ctmar.models.completion import NetworkCompletion
+from ctmar.losses.squared import Squared
 from ctmar.runs.train import train
+from ctmar.training.fit import Fit
+from ctmar.training.gan import GAN
 
 
 def spoil(name: str, monkeypatch: pytest.MonkeyPatch, case: str = "train-00003") -> None:
@@ -17,12 +19,13 @@ def spoil(name: str, monkeypatch: pytest.MonkeyPatch, case: str = "train-00003")
     original = CaseDataset.__getitem__
 
     def spoilt(self: CaseDataset, index: int):  # type: ignore[no-untyped-def]
-        sample = original(self, index)
-        if sample.case_id != case:
-            return sample
-        field = getattr(sample, name).clone()
-        field[sample.metal_trace] = torch.nan
-        return sample._replace(**{name: field})
+        whole = original(self, index)
+        if whole.scan.case_id != (case,):
+            return whole
+        part = "truth" if name == "clean" else "scan"
+        field = getattr(getattr(whole, part), name).clone()
+        field[whole.scan.metal_trace] = torch.nan
+        return replace(whole, **{part: replace(getattr(whole, part), **{name: field})})
 
     monkeypatch.setattr(CaseDataset, "__getitem__", spoilt)
 
@@ -46,13 +49,19 @@ def test_a_training_that_diverges_stops_and_leaves_the_last_good_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
     model: str,
 ) -> None:
-    loss = NetworkCompletion.trace_loss
+    loss, fits = Squared.__call__, []
+    step = Fit.training_case
 
-    def diverging(self, completed, sample):  # type: ignore[no-untyped-def]
-        factor = 1e38 if self.training and self.current_epoch == 2 else 1.0
-        return loss(self, completed, sample) * factor * factor
+    def seen(self, case, batch_idx):  # type: ignore[no-untyped-def]
+        fits[:] = [self]
+        return step(self, case, batch_idx)
 
-    monkeypatch.setattr(NetworkCompletion, "trace_loss", diverging)
+    def diverging(self, completed, case):  # type: ignore[no-untyped-def]
+        factor = 1e38 if fits and fits[0].training and fits[0].current_epoch == 2 else 1.0
+        return loss(self, completed, case) * factor * factor
+
+    monkeypatch.setattr(Fit, "training_case", seen)
+    monkeypatch.setattr(Squared, "__call__", diverging)
     with pytest.raises(CtmarError, match=r"diverged: the loss of epoch 3, batch 1 must be finite, got inf"):
         train(tiny(f"model={model}", "trainer.max_epochs=4"))
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
@@ -70,7 +79,7 @@ def test_weights_that_are_no_numbers_reach_no_checkpoint(
         if self.current_epoch == 1 and batch_idx == 1:
             next(self.discriminator.parameters()).data.fill_(torch.nan)
 
-    monkeypatch.setattr(CGANCompletion, "on_train_batch_end", spoiling)
+    monkeypatch.setattr(GAN, "on_train_batch_end", spoiling)
     with pytest.raises(CtmarError, match="diverged: the weights after epoch 2 must be finite"):
         train(tiny("model=cgan", "trainer.max_epochs=4"))
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)

@@ -21,7 +21,7 @@ from ctmar.data import sources
 from ctmar.data.fingerprint import fingerprint, input_digest
 from ctmar.errors import CtmarError
 from ctmar.runs import test_set
-from ctmar.runs.build import case_store, recipe
+from ctmar.runs.build import case_settings, case_store
 from ctmar.runs.evaluate import run as evaluate_run
 from ctmar.runs.simulate import run as simulate_run
 from ctmar.runs.test_set import TestSet
@@ -53,15 +53,19 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     monkeypatch.syspath_prepend(str(home))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
+    written: set[str] = set()
+
     def forget() -> None:
         for name, module in list(sys.modules.items()):
-            if str(getattr(module, "__file__", None) or "").startswith(str(home)):
+            here = str(getattr(module, "__file__", None) or "").startswith(str(home))
+            if here or name.partition(".")[0] in written:  # also one of that name from another test
                 del sys.modules[name]
         importlib.invalidate_caches()
 
     def put(**texts: str) -> Path:
         for name, text in texts.items():
             path = home / f"{name.replace('__in__', '/')}.py"
+            written.add(name.partition("__in__")[0])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         forget()
@@ -86,7 +90,7 @@ def made(plain_cfg: DictConfig) -> Callable[..., dict[str, Any]]:
         cfg = copy.deepcopy(plain_cfg)
         for key, value in (nodes or {"data.generator": {"_target_": "mine.Mine"}}).items():
             OmegaConf.update(cfg, key, value, merge=not isinstance(value, dict), force_add=True)
-        return recipe(cfg, 1)
+        return case_settings(cfg, 1)
 
     return make
 
@@ -115,6 +119,7 @@ def test_an_edited_generator_is_scored_on_its_own_cases(tiny, write: Write, tmp_
     assert found[0] == found[2] and found[1] > 1.2 * found[0]
 
 
+@pytest.mark.slow
 def test_a_set_does_not_grow_from_two_versions_of_a_generator(tiny, write: Write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     def sets(count: int, *more: str):  # type: ignore[no-untyped-def]
         return tiny(
@@ -355,7 +360,7 @@ def test_code_that_is_in_no_file_is_refused_where_cases_are_kept(
     "options", [(), ("data=surgery", "scanner=clinical", "geometry/acquisition=helical")]
 )
 def test_this_packages_own_configs_have_no_code_beside_its_own(tiny, options: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-    assert not {"modules", "packages"} & set(recipe(tiny(*options), 1))
+    assert not {"modules", "packages"} & set(case_settings(tiny(*options), 1))
 
 
 FILES: dict[str, dict[str, Any]] = {

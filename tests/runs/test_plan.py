@@ -35,6 +35,7 @@ def plan(monkeypatch: pytest.MonkeyPatch, patient: tuple[Path, Path], folder: Pa
     return main("plan")
 
 
+@pytest.mark.slow
 def test_a_plan_is_written_and_replayed_bit_for_bit(
     monkeypatch: pytest.MonkeyPatch,
     patient: tuple[Path, Path],
@@ -84,6 +85,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(
     name: str,

@@ -30,11 +30,11 @@ def test_three_steps_and_a_comparison(tmp_path: Path, cache: Path, capfd) -> Non
     table = recipe(folder, [1.0, 100.0], overrides)
     assert (folder / "compare.html").is_file() and "compare.html" in table
     unet, cgan = (best(folder / name)["state_dict"] for name in ("unet", "cgan"))
-    frozen = [name for name in unet if name.startswith("generator.net.body.model.0.")]
+    frozen = [name for name in unet if name.startswith("method.generator.net.body.model.0.")]
     assert frozen and all(torch.equal(unet[name], cgan[name]) for name in frozen)
-    assert not torch.equal(unet["generator.net.head.weight"], cgan["generator.net.head.weight"])
+    assert not torch.equal(unet["method.generator.net.head.weight"], cgan["method.generator.net.head.weight"])
     models = [best(folder / "lambda" / n)["ctmar_config"]["model"] for n in "01"]
-    assert [model["lambda_l2"] for model in models] == [1, 100]
+    assert [model["adversary"]["lambda_l2"] for model in models] == [1, 100]
     capfd.readouterr()
     assert recipe(folder, [1.0, 100.0], overrides) == table
     assert "step" not in capfd.readouterr().out

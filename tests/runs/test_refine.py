@@ -65,6 +65,6 @@ def test_joint_gan_resumes_to_the_same(tiny, tmp_path: Path) -> None:  # type: i
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("whole", "resumed", "broken")
     )
-    assert any(name.startswith("refinement.") for name in whole)
+    assert any(name.startswith("method.refinement.") for name in whole)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not all(torch.equal(whole[name], broken[name]) for name in whole)

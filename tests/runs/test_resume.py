@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.runs.cli import main
@@ -87,6 +88,7 @@ def test_with_nothing_but_the_checkpoint_a_run_ends_like_an_unbroken_one(run: Tr
     assert again == kept
 
 
+@pytest.mark.slow
 def test_what_differs_from_the_run_is_named_in_a_line(run: Train, capfd: pytest.CaptureFixture[str]) -> None:
     folder = run("run", *SHORT, *UNUSUAL, STOP % 2)
     capfd.readouterr()
@@ -101,24 +103,30 @@ def test_what_differs_from_the_run_is_named_in_a_line(run: Train, capfd: pytest.
         assert change in line
     assert "callbacks.stop (tests.runs.stop_after.StopAfter)" in line
     changed = config(more)
-    assert changed["seed"] == 0 and changed["model"]["augment_seed"] == 0
+    assert changed["seed"] == 0 and changed["model"]["augment"]["seed"] == 0
     assert changed["data"]["generator"]["_target_"].endswith("RealisticGenerator")
     # The rest is the run's: the number of cases too, which all options of the group have alike.
     assert changed["data"]["num_cases"] == {"train": 4, "val": 2, "test": 2}
-    assert changed["scanner"] == config(folder)["scanner"] and changed["model"]["fill"] == "li"
+    assert (
+        changed["scanner"] == config(folder)["scanner"]
+        and changed["model"]["method"]["fill"]["_target_"] == "ctmar.methods.li.LI"
+    )
 
 
+@pytest.mark.slow
 def test_an_option_leaves_what_is_not_of_its_group(run: Train) -> None:
     folder = run("run", *SHORT, "trainer.max_epochs=1", "model.clip=0.5", "data=mixed")
     options = ["trainer=cpu", "model=unet", "data=mixed", "geometry=tiny", "trainer.max_epochs=2"]
     more = config(run("more", f"ckpt_path={last(folder)}", *options))
-    assert more["model"]["channels"] == [8, 16] and more["model"]["clip"] == 0.5
+    assert more["model"]["method"]["network"]["channels"] == [8, 16]
+    assert more["model"]["optimizer"]["clip"] == 0.5
     assert more["data"] == config(folder)["data"]
     assert more["trainer"] | {"max_epochs": 1} == config(folder)["trainer"] | {
         "default_root_dir": more["trainer"]["default_root_dir"]
     }
 
 
+@pytest.mark.slow
 def test_another_shape_than_the_checkpoints_is_one_line(
     run: Train, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,11 +140,20 @@ def test_another_shape_than_the_checkpoints_is_one_line(
 
 
 SETTINGS = {
-    "unet": {"learning_rate": 0.0123, "weight_decay": 0.07, "betas": [0.7, 0.9]},
-    "cgan": {"learning_rate": 0.0123, "discriminator_learning_rate": 0.0456, "weight_decay": 0.07},
+    "unet": {
+        "optimizer.learning_rate": 0.0123,
+        "optimizer.weight_decay": 0.07,
+        "optimizer.betas": [0.7, 0.9],
+    },
+    "cgan": {
+        "optimizer.learning_rate": 0.0123,
+        "adversary.learning_rate": 0.0456,
+        "optimizer.weight_decay": 0.07,
+    },
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SETTINGS)
 def test_settings_of_the_optimiser_are_applied(run: Train, model: str) -> None:
     constant = [*SHORT, f"model={model}", "model.scheduler=none", "trainer.max_epochs=1"]
@@ -145,15 +162,17 @@ def test_settings_of_the_optimiser_are_applied(run: Train, model: str) -> None:
     changes = [f"++model.{key}={value}".replace(" ", "") for key, value in wanted.items()]
     more = state(run("more", f"ckpt_path={last(folder)}", "trainer.max_epochs=2", *changes))
     groups = [optimizer["param_groups"][0] for optimizer in more["optimizer_states"]]
-    rates = [wanted[key] for key in ("learning_rate", "discriminator_learning_rate") if key in wanted]
+    rates = [wanted[key] for key in ("optimizer.learning_rate", "adversary.learning_rate") if key in wanted]
     assert [group["lr"] for group in groups] == [group["initial_lr"] for group in groups] == rates
     assert [schedule["base_lrs"] for schedule in more["lr_schedulers"]] == [[rate] for rate in rates]
     for group in groups:
         assert group["weight_decay"] == 0.07
-        assert list(group["betas"]) == list(wanted.get("betas", [0.5, 0.999]))
-    assert {key: more[CONFIG_KEY]["model"][key] for key in wanted} == wanted
+        assert list(group["betas"]) == list(wanted.get("optimizer.betas", [0.5, 0.999]))
+    told = OmegaConf.create(more[CONFIG_KEY]["model"])
+    assert {key: OmegaConf.select(told, key) for key in wanted} == wanted
 
 
+@pytest.mark.slow
 def test_another_rate_is_the_schedules_from_the_next_step_on(run: Train) -> None:
     folder = run("run", *SHORT, "trainer.max_epochs=4", STOP % 2)
     faster = run("faster", f"ckpt_path={last(folder)}", "model.learning_rate=0.004")
@@ -162,6 +181,7 @@ def test_another_rate_is_the_schedules_from_the_next_step_on(run: Train) -> None
     assert rates[0] == pytest.approx(2 * rates[1]) and not same_weights(faster, same)
 
 
+@pytest.mark.slow
 def test_patience_is_applied(run: Train) -> None:
     folder = run("run", *SHORT, "trainer.max_epochs=1", "callbacks.early_stopping.patience=7")
     for name, changes, patience in (("as", [], 7), ("other", ["callbacks.early_stopping.patience=9"], 9)):
@@ -170,6 +190,7 @@ def test_patience_is_applied(run: Train) -> None:
         assert stopping["patience"] == patience
 
 
+@pytest.mark.slow
 def test_a_killed_runs_history_goes_on_without_gaps_or_repetitions(run: Train) -> None:
     whole = run("whole", *SHORT, "trainer.max_epochs=4")
     broken = run("broken", *SHORT, "trainer.max_epochs=4", STOP % 2)
@@ -182,6 +203,7 @@ def test_a_killed_runs_history_goes_on_without_gaps_or_repetitions(run: Train) -
     assert file.read_bytes() == (whole / "csv" / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_test_of_a_run_that_goes_on_takes_the_place_of_the_former(run: Train) -> None:
     tested = ["test=true", "evaluation.num_panels=0", "evaluation.lesions=false"]
     whole = run("whole", *SHORT, *tested)
@@ -191,6 +213,7 @@ def test_the_test_of_a_run_that_goes_on_takes_the_place_of_the_former(run: Train
     assert rows(resumed)[:2] == first[:2] and rows(resumed) == rows(whole)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_left_to_train_a_line_says_so(run: Train, capfd: pytest.CaptureFixture[str]) -> None:
     folder = run("run", *SHORT)
     before = rows(folder)
@@ -206,6 +229,7 @@ def test_where_nothing_is_left_to_train_a_line_says_so(run: Train, capfd: pytest
         assert rows(folder) == before and state(folder)["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_once_for_each_of_its_values(run: Train, tmp_path: Path) -> None:
     folder = run("run", *SHORT, *UNUSUAL, "trainer.max_epochs=1")
     sweep = [f"hydra.sweep.dir={tmp_path / 'sweep'}", "trainer.max_epochs=2", "seed=0,3"]
@@ -215,6 +239,7 @@ def test_a_sweep_goes_on_once_for_each_of_its_values(run: Train, tmp_path: Path)
     assert all(one["data"]["generator"]["_target_"].endswith("RandomGenerator") for one in found)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_earlier_ctmar_is_given_the_defaults_of_what_it_lacks(run: Train) -> None:
     folder = run("run", *SHORT, "trainer.max_epochs=1", "seed=3")
     old = state(folder)
@@ -227,6 +252,7 @@ def test_a_checkpoint_of_an_earlier_ctmar_is_given_the_defaults_of_what_it_lacks
     assert more["evaluation"]["lesions"] is True and "refine" not in more["model"]
 
 
+@pytest.mark.slow
 def test_a_group_or_key_that_is_deleted_is_not_brought_back(run: Train) -> None:
     folder = run("run", *SHORT, "trainer.max_epochs=1", "geometry/acquisition=parallel")
     gone = ["~callbacks.early_stopping", "~model.freeze", "callbacks.epoch_line=null", "trainer.max_epochs=2"]
@@ -237,6 +263,7 @@ def test_a_group_or_key_that_is_deleted_is_not_brought_back(run: Train) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_decides_neither_over_files_nor_over_foreign_classes(
     run: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +275,7 @@ def test_a_checkpoint_decides_neither_over_files_nor_over_foreign_classes(
         "command": f"touch {tmp_path}/called",
     }
     forged[CONFIG_KEY]["callbacks"]["image_panels"] = {
-        "_target_": "ctmar.callbacks.ImagePanels", "_partial_": True, "folder": str(tmp_path / "elsewhere"),
+        "_target_": "ctmar.callbacks.ImagePanels", "folder": str(tmp_path / "elsewhere"),
     }  # fmt: skip
     forged[CONFIG_KEY]["trainer"] |= {
         "_target_": "os.system",
@@ -268,6 +295,7 @@ def test_a_checkpoint_decides_neither_over_files_nor_over_foreign_classes(
     assert "a checkpoint may name classes of ctmar's" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_validates_nothing_is_no_failure(run: Train, capfd: pytest.CaptureFixture[str]) -> None:
     run("rare", *SHORT, "trainer.check_val_every_n_epoch=5")
     run("none", *SHORT, "+trainer.limit_train_batches=0")

@@ -98,6 +98,7 @@ def test_parts_make_the_set_that_one_job_makes(tiny, tmp_path: Path) -> None:  #
     assert files(tmp_path / "one") == files(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_training_reads_a_set_of_its_settings_and_no_other(
     tiny,
     tmp_path: Path,
@@ -123,7 +124,7 @@ def test_training_reads_a_set_of_its_settings_and_no_other(
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "older"}))
     data = build_data(cfg, 1)
-    assert data.sets["train"][0].case_id == "train-00000"
+    assert data.sets["train"][0].scan.case_id == ("train-00000",)
     cfg.data.num_cases.val = 3
     with pytest.raises(CtmarError, match="other code made that set"):
         build_data(cfg, 1).prepare("val")
@@ -157,7 +158,7 @@ def test_bad_sets_are_refused_before_anything_is_written(
 
 def test_a_set_is_of_one_configuration_and_one_kind(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     run(sets(tiny, tmp_path / "set", "num_cases=1", "dtype=float16"))
-    for change in ("seed=1", "data.metal_threshold_hu=2000.0", "geometry/acquisition=clinical"):
+    for change in ("seed=1", "data.metal=threshold", "geometry/acquisition=clinical"):
         with pytest.raises(CtmarError, match="was made by another"):
             run(sets(tiny, tmp_path / "set", "num_cases=1", "dtype=float16", change))
     with pytest.raises(CtmarError, match="dtype must be the folder's own, 'float16', got 'float32'"):

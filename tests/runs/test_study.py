@@ -20,6 +20,7 @@ def study(**changes: object) -> Study:
     return Study(**{**given, "seeds": [0, 1], "baseline": "a", **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_training_and_test_of_a_shipped_study_composes(name: str) -> None:
     given = Study.load(name)

@@ -73,6 +73,7 @@ def test_every_variant_runs_to_its_report(tiny, tmp_path: Path, overrides: list[
         assert objects["trainer"].current_epoch == 2
 
 
+@pytest.mark.slow
 def test_same_seed_same_figures_other_seed_others(tiny) -> None:  # type: ignore[no-untyped-def]
     settings = ["model=cgan", UNDRAWN, "trainer.max_epochs=1"]
     first, _ = train(tiny(*settings, folder="a"))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from ctmar.errors import CtmarError
-from ctmar.models.base import Completion
+from ctmar.methods.base import Method
 from ctmar.runs.typed import check_types, fits
 
 FITS = [
@@ -20,7 +20,7 @@ FITS = [
     ([1, 2, 3], Sequence[float]),
     ({"a": 0.5}, Mapping[str, float]),
     ("x", Any),
-    ("x", Completion),
+    ("x", Method),
 ]
 FITS_NOT = [
     (1.0, int),
@@ -34,7 +34,7 @@ FITS_NOT = [
     ([1, 2.5], tuple[int, int]),
     ("abc", Sequence[str]),
     ({"a": "much"}, Mapping[str, float]),
-    ("x", Completion | None),
+    ("x", Method | None),
 ]
 
 
@@ -56,7 +56,7 @@ def test_values_of_another_type_do_not(value: Any, hint: Any) -> None:
             "grid.shape must be a list",
         ),
         (
-            {"_target_": "ctmar.models.cgan.CGANCompletion", "clip": "x"},
+            {"_target_": "ctmar.training.optimizer.Optimizer", "clip": "x"},
             "grid.clip must be a number, got 'x'",
         ),
         (

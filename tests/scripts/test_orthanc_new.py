@@ -1,11 +1,20 @@
-"""``scripts/orthanc.py`` without a server: what comes of a series that cannot be corrected."""
+"""``scripts/orthanc.py`` without a server: a series that is corrected, and one that cannot be."""
 
+import shutil
 import sys
+from io import BytesIO
+from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 
 from ctmar.errors import CtmarError
 from scripts import orthanc
+from tests.clinical.conftest import body, with_rods  # noqa: F401
+from tests.clinical.dicom_maker import write_series
+
+Scan = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def test_a_series_that_is_refused_does_not_keep_the_others(
@@ -23,3 +32,23 @@ def test_a_series_that_is_refused_does_not_keep_the_others(
     said = capsys.readouterr()
     assert said.out.splitlines() == ["a: corrected", "c: corrected"]
     assert said.err == "error: b: the input must hold one CT series\n"
+
+
+def test_a_series_comes_as_a_zip_is_corrected_and_stored(
+    monkeypatch: pytest.MonkeyPatch,
+    with_rods: Scan,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    write_series(tmp_path / "in", np.stack([with_rods[0], body()]).clip(-1024, 3071))
+    archive = shutil.make_archive(str(tmp_path / "series"), "zip", tmp_path / "in")
+    sent: list[bytes] = []
+
+    def store(url: str, files: list[Path]) -> int:
+        sent.extend(path.read_bytes() for path in files)
+        return len(files)
+
+    monkeypatch.setattr(orthanc, "request", lambda url: Path(archive).read_bytes())
+    monkeypatch.setattr(orthanc, "store", store)
+    done = orthanc.correct_series("http://localhost:1", "a", "li")
+    assert done == "1 of 2 slices corrected, 2 files stored"
+    assert list(pydicom.dcmread(BytesIO(sent[0])).ImageType)[:2] == ["DERIVED", "SECONDARY"]

@@ -1,6 +1,7 @@
 """Fan beams on any device: the same four maps in plain torch operations, a chunk of rays at a time."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,9 +105,9 @@ class FanTorch:
     def _shadows(self, padded: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Views with each pixel's place in their padded bins and two weights, ``(view, pixel)``."""
         ray, (rows, columns), size = self._rays, self.grid.shape, padded.shape[-1] - 2
-        options = {"dtype": torch.float64, "device": padded.device}
-        x = (torch.arange(columns, **options) - (columns - 1) / 2).expand(rows, -1).reshape(1, -1)  # type: ignore[call-overload]
-        y = ((rows - 1) / 2 - torch.arange(rows, **options)[:, None]).expand(-1, columns).reshape(1, -1)  # type: ignore[call-overload]
+        options: dict[str, Any] = {"dtype": torch.float64, "device": padded.device}
+        x = (torch.arange(columns, **options) - (columns - 1) / 2).expand(rows, -1).reshape(1, -1)
+        y = ((rows - 1) / 2 - torch.arange(rows, **options)[:, None]).expand(-1, columns).reshape(1, -1)
         cos, sin = torch.from_numpy(ray.views).to(padded.device)[..., None]
         share = torch.from_numpy(turn_weights(self.fan)).to(padded.device)[:, None]
         step = max(1, CHUNK_ELEMENTS // (rows * columns * max(len(padded), 1)))

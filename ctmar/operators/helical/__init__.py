@@ -1,7 +1,7 @@
 """Single-slice helical scans: what they measure of a stack of slices, and their sinograms at one z."""
 
 from ctmar.operators.helical.interpolation import (
-    METHODS,
+    INTERPOLATIONS,
     covered_z_mm,
     covering_helix,
     interpolate_helical,
@@ -10,7 +10,7 @@ from ctmar.operators.helical.interpolation import (
 from ctmar.operators.helical.transform import HelicalTransform, covered_share
 
 __all__ = [
-    "METHODS",
+    "INTERPOLATIONS",
     "HelicalTransform",
     "covered_share",
     "covered_z_mm",

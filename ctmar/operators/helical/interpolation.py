@@ -19,7 +19,7 @@ from ctmar.geometry import FanBeam, HelicalFan, ParallelBeam
 from ctmar.operators import rebinning
 from ctmar.operators.rebinning import ORDERS, positions_mm, rebin_fan_to_parallel, taps, two_sides
 
-METHODS = ("360LI", "180LI")
+INTERPOLATIONS = ("360LI", "180LI")
 RIM_BINS = 2
 """Offset of a detector up to which the rays that it sees from one side alone are its rim, not its field."""
 
@@ -100,8 +100,8 @@ def covered_z_mm(helix: HelicalFan, parallel: ParallelBeam | None, method: str) 
 
     Empty, the first above the last, where the scan is too short. 360LI does not look at ``parallel``.
     """
-    if method not in METHODS:
-        raise CtmarError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method not in INTERPOLATIONS:
+        raise CtmarError(f"method must be one of {', '.join(INTERPOLATIONS)}, got {method!r}")
     step = helix.feed_mm / helix.fan.num_angles
     margin = step * (helix.fan.num_angles - 1 if method == "360LI" else _margin_180(helix.fan, parallel))
     return helix.start_z_mm + margin, helix.start_z_mm + (helix.num_views - 1) * step - margin

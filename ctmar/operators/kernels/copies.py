@@ -11,7 +11,7 @@ TILE = 16
 
 
 @njit(nogil=True, cache=True)
-def take(out, source, origin, per_line, per_element, margin, first, last):  # type: ignore[no-untyped-def]
+def take(out, source, origin, per_line, per_element, margin, first, last):
     """``out[i, margin + j, l] = source[origin[l] + per_line[l] i + per_element[l] j]``.
 
     Args:
@@ -38,7 +38,7 @@ def take(out, source, origin, per_line, per_element, margin, first, last):  # ty
 
 
 @njit(nogil=True, cache=True)
-def add(out, source, target, origin, per_row, per_column, first, last):  # type: ignore[no-untyped-def]
+def add(out, source, target, origin, per_row, per_column, first, last):
     """``out[target[l], i, j] += source[origin[l] + per_row[l] i + per_column[l] j]`` for i in [first, last).
 
     Args:
@@ -65,7 +65,7 @@ def add(out, source, target, origin, per_row, per_column, first, last):  # type:
 
 
 @njit(nogil=True, cache=True)
-def take_listed(out, source, table, copy, b, margin, first, last):  # type: ignore[no-untyped-def]
+def take_listed(out, source, table, copy, b, margin, first, last):
     """``out[i, margin + j, l] = source[b[l], table[copy[l], i, j]]``, or 0 where the table has -1.
 
     Args:
@@ -88,7 +88,7 @@ def take_listed(out, source, table, copy, b, margin, first, last):  # type: igno
 
 
 @njit(nogil=True, cache=True)
-def add_listed(out, source, table, copy, b, margin, first, last):  # type: ignore[no-untyped-def]
+def add_listed(out, source, table, copy, b, margin, first, last):
     """``out[b[l], table[copy[l], i, j]] += source[i, margin + j, l]``: the transpose of :func:`take_listed`.
 
     Tasks may share ``out``, since no element is listed twice.

@@ -62,20 +62,20 @@ def _signature(to: Any, source: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def _gather(typing_context, to, i, source, low, high, start, step, elements, weight, lanes):  # type: ignore[no-untyped-def]
+def _gather(typing_context, to, i, source, low, high, start, step, elements, weight, lanes):
     """``to[i] += weight · Σ lerp(source[l], start + step · l)`` over lines l in [low, high), on vectors.
 
     ``i`` counts scalars, ``elements`` is the length of a line; ``start`` and ``step`` are fixed-point.
     """
     width = lanes.count
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         kind = context.get_data_type(to.dtype)
         align, vector = context.get_abi_sizeof(kind), ir.VectorType(kind, width)
         zero = ir.Constant(vector, [0.0] * width)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in range(UNROLL)]
 
-        def visit(n, index, weights):  # type: ignore[no-untyped-def]
+        def visit(n, index, weights):
             total = builder.load(sums[n])
             pointers = vectors_at(context, builder, source, args[2], index, width, 2)
             for pointer, share in zip(pointers, weights, strict=True):
@@ -95,17 +95,17 @@ def _gather(typing_context, to, i, source, low, high, start, step, elements, wei
 
 
 @intrinsic
-def _scatter(typing_context, to, i, source, low, high, start, step, elements, weight, lanes):  # type: ignore[no-untyped-def]
+def _scatter(typing_context, to, i, source, low, high, start, step, elements, weight, lanes):
     """``to[l] += lerpᵀ(weight · source[i], start + step · l)``: the transpose of :func:`_gather`."""
     width = lanes.count
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         kind = context.get_data_type(to.dtype)
         align = context.get_abi_sizeof(kind)
         (at,) = vectors_at(context, builder, source, args[2], args[1], width, 1)
         value = builder.fmul(builder.load(at, align=align), broadcast(builder, args[8], width))
 
-        def visit(n, index, weights):  # type: ignore[no-untyped-def]
+        def visit(n, index, weights):
             pointers = vectors_at(context, builder, to, args[0], index, width, 2)
             for pointer, share in zip(pointers, weights, strict=True):
                 total = multiply_add(builder, value, share, builder.load(pointer, align=align), width)
@@ -118,7 +118,7 @@ def _scatter(typing_context, to, i, source, low, high, start, step, elements, we
 
 
 @njit(nogil=True, cache=True)
-def trace(  # type: ignore[no-untyped-def]
+def trace(
     walk_rows, views, bins, radius, spacing, rows, columns, first, last, places, starts, steps, lengths
 ):
     """Fills a table with the rays of views [first, last) that walk rows (or columns); returns their number.
@@ -166,7 +166,7 @@ def trace(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _stretch(start, step, first, last, size):  # type: ignore[no-untyped-def]
+def _stretch(start, step, first, last, size):
     """Lines in [first, last) where ``0 <= start + step * line < (size + 1) * ONE``."""
     a, b, end = start + step * first, start + step * (last - 1), (size + 1) * ONE
     if 0 <= a < end and 0 <= b < end:  # most rays: no division
@@ -178,7 +178,7 @@ def _stretch(start, step, first, last, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def project(out, source, places, starts, steps, lengths, block, lanes):  # type: ignore[no-untyped-def]
+def project(out, source, places, starts, steps, lengths, block, lanes):
     """Joseph's line integrals of the rays in a table (:func:`trace`) that walk the lines of ``source``.
 
     Args:
@@ -203,7 +203,7 @@ def project(out, source, places, starts, steps, lengths, block, lanes):  # type:
 
 
 @njit(nogil=True, cache=True)
-def spread(out, sinogram, places, starts, steps, lengths, first, last, lanes):  # type: ignore[no-untyped-def]
+def spread(out, sinogram, places, starts, steps, lengths, first, last, lanes):
     """The transpose of :func:`project` onto the image lines in [first, last).
 
     Here ``out`` is ``(line, element + 2, lanes)``, added to, with its two ends to be dropped, and
@@ -219,7 +219,7 @@ def spread(out, sinogram, places, starts, steps, lengths, first, last, lanes):  
 
 
 @njit(nogil=True, cache=True)
-def _shadow(x, y, cos_view, sin_view, radius, density, arc):  # type: ignore[no-untyped-def]
+def _shadow(x, y, cos_view, sin_view, radius, density, arc):
     """Where a pixel's shadow falls, in bins from the central ray, and ``(R / distance)²``."""
     depth = radius + y * cos_view - x * sin_view
     across = x * cos_view + y * sin_view
@@ -230,7 +230,7 @@ def _shadow(x, y, cos_view, sin_view, radius, density, arc):  # type: ignore[no-
 
 
 @njit(nogil=True, cache=True)
-def backproject(out, sinogram, views, weights, radius, density, centre, arc, first, last, block, lanes):  # type: ignore[no-untyped-def]
+def backproject(out, sinogram, views, weights, radius, density, centre, arc, first, last, block, lanes):
     """Distance-weighted pixel-driven integral over β onto the image rows in [first, last).
 
     Args:
@@ -268,7 +268,7 @@ def backproject(out, sinogram, views, weights, radius, density, centre, arc, fir
 
 
 @njit(nogil=True, cache=True)
-def backproject_adjoint(out, image, views, weights, radius, density, centre, arc, first, last, lanes):  # type: ignore[no-untyped-def]
+def backproject_adjoint(out, image, views, weights, radius, density, centre, arc, first, last, lanes):
     """The transpose of :func:`backproject`, for the views in [first, last).
 
     Here ``out`` is ``(view, bin + 2, lanes)`` with its two ends to be dropped, ``image`` is

@@ -49,11 +49,11 @@ def _signature(to: Any, source: Any, lanes: Any) -> Any:
 
 
 @intrinsic
-def pull_vector(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignore[no-untyped-def]
+def pull_vector(typing_context, to, i, source, k, w0, w1, lanes):
     """``to[i] += w0 * source[k] + w1 * source[k + 1]`` on vectors; i and k count scalars."""
     width = lanes.count
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         align = context.get_abi_sizeof(context.get_data_type(to.dtype))
         (out,) = vectors_at(context, builder, to, args[0], args[1], width, 1)
         left, right = vectors_at(context, builder, source, args[2], args[3], width, 2)
@@ -68,11 +68,11 @@ def pull_vector(typing_context, to, i, source, k, w0, w1, lanes):  # type: ignor
 
 
 @intrinsic
-def push_vector(typing_context, to, k, source, i, w0, w1, lanes):  # type: ignore[no-untyped-def]
+def push_vector(typing_context, to, k, source, i, w0, w1, lanes):
     """``to[k] += w0 * source[i]; to[k + 1] += w1 * source[i]`` on vectors; transpose of ``pull_vector``."""
     width = lanes.count
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         align = context.get_abi_sizeof(context.get_data_type(to.dtype))
         (value_at,) = vectors_at(context, builder, source, args[2], args[3], width, 1)
         value = builder.load(value_at, align=align)
@@ -99,13 +99,13 @@ AT_ONCE = 32
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _sampling(first, step):  # type: ignore[no-untyped-def]
+def _sampling(first, step):
     """Place of the first sample and the step, fixed-point; counted from one element before the first."""
     return np.int64(round((first + 1.0) * ONE)), np.int64(round(step * ONE))
 
 
 @njit(nogil=True, cache=True, inline="always")
-def samples_inside(start, step, count, size):  # type: ignore[no-untyped-def]
+def samples_inside(start, step, count, size):
     """First and past-last n in [0, count) with ``0 <= start + step * n < (size + 1) * ONE``."""
     end = (size + 1) * ONE
     if step > 0:
@@ -124,14 +124,14 @@ MARGIN = 2
 
 
 @intrinsic
-def _sum_lines(typing_context, to, i, count, weight, source, index, right, lanes):  # type: ignore[no-untyped-def]
+def _sum_lines(typing_context, to, i, count, weight, source, index, right, lanes):
     """``to[i + n] += weight · Σ_l lerp(source[index[l, n]], right[l, n])`` for n in [0, count).
 
     ``i`` counts elements; ``index`` and ``right`` are ``(LINES, AT_ONCE)``.
     """
     width = lanes.count
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         kind = context.get_data_type(to.dtype)
         align = context.get_abi_sizeof(kind)
         integer = ir.IntType(64)
@@ -163,7 +163,7 @@ def _sum_lines(typing_context, to, i, count, weight, source, index, right, lanes
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _places(index, right, start, step, base, end, unit):  # type: ignore[no-untyped-def]
+def _places(index, right, start, step, base, end, unit):
     """Where samples lie on a line: the element before each and the share of the one behind it.
 
     ``base`` is the line's second element, from which places count; samples outside come to lie on its
@@ -186,7 +186,7 @@ def _places(index, right, start, step, base, end, unit):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def pull(out, source, views, offset, per_line, per_element, weight, by_view, first, last, lanes):  # type: ignore[no-untyped-def]
+def pull(out, source, views, offset, per_line, per_element, weight, by_view, first, last, lanes):
     """``out[o, n] += weight[o] · Σ_s lerp(source[s], c)`` for outer lines o in [first, last).
 
     Args:
@@ -235,7 +235,7 @@ def pull(out, source, views, offset, per_line, per_element, weight, by_view, fir
 
 
 @njit(nogil=True, cache=True)
-def push(out, source, views, offset, per_line, per_element, weight, by_view, first, last, lanes):  # type: ignore[no-untyped-def]
+def push(out, source, views, offset, per_line, per_element, weight, by_view, first, last, lanes):
     """``out[o] += lerpᵀ(weight · source[s, n], c)`` for outer lines o: the transpose of :func:`pull`.
 
     Here ``out`` is ``(outer, size + 2, lanes)`` with its two ends to be dropped, and ``source``

@@ -22,7 +22,7 @@ FIRST_COLUMNS = tl.constexpr(3)
 
 
 @triton.jit
-def pull(  # type: ignore[no-untyped-def]
+def pull(
     out,
     source,
     table,
@@ -81,7 +81,7 @@ def pull(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def push(  # type: ignore[no-untyped-def]
+def push(
     out,
     source,
     table,

@@ -1,0 +1,172 @@
+"""Completion by a network: a residual to a fill, and perhaps an image network behind it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ctmar.case import Scan
+from ctmar.errors import CtmarError
+from ctmar.geometry import FanBeam, ParallelBeam
+from ctmar.inputs.base import Channel, Units, stack_inputs
+from ctmar.inputs.fill import FillBy
+from ctmar.learned.refined import Refinement
+from ctmar.methods.base import Method, filled
+from ctmar.networks.wrap import AngularWrap
+from ctmar.operators import RayTransform
+
+MakeNetwork = Callable[..., nn.Module]
+"""``f(in_channels, out_channels)`` gives a network that keeps its input's size, ``(batch, channel, angle,
+detector)``. One with an argument ``hole_channel`` is told which channel is 1 on the trace."""
+
+
+class NetworkMethod(nn.Module, Method):
+    """``completed = where(trace, fill + residual_scale * network(inputs), measured)``.
+
+    A network that ends in a layer of zeros starts exactly at its fill.
+
+    Args:
+        network: Makes the network from its numbers of channels.
+        inputs: Channels by name; their order is that of the network's input.
+        fill: The method that the network's output is added to; ``zero`` is the essay's plain form.
+        slices: 1, or 3 adjacent slices as channels, all of which are completed.
+        sinogram_scale: Divisor of the sinograms among the inputs; dimensionless.
+        path_scale_mm: Divisor of the path length, mm.
+        residual_scale: Factor of the network's output, dimensionless: near the error of the fill, or
+            for ``zero`` near the sinogram itself.
+        wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
+        margin_bins: Bins beyond the trace that the network sees on each side; None for all.
+        refinement: An image network behind the completion. Its image can change rays that missed the metal.
+
+    Raises:
+        CtmarError: A value out of its range, no input, or a network for holes without the trace.
+    """
+
+    name = "model"
+
+    def __init__(
+        self,
+        network: MakeNetwork,
+        inputs: Mapping[str, Channel],
+        fill: Method,
+        slices: int = 1,
+        sinogram_scale: float = 4.0,
+        path_scale_mm: float = 50.0,
+        residual_scale: float = 1.0,
+        wrap_views: int = 16,
+        margin_bins: int | None = 24,
+        refinement: Refinement | None = None,
+    ) -> None:
+        super().__init__()
+        scales = {"sinogram_scale": sinogram_scale, "path_scale_mm": path_scale_mm}
+        for name, value in (scales | {"residual_scale": residual_scale}).items():
+            if not value > 0:
+                raise CtmarError(f"{name} must be positive, got {value!r}")
+        if margin_bins is not None and not margin_bins >= 0:
+            raise CtmarError(f"margin_bins must be 0 or more, got {margin_bins!r}")
+        if slices not in (1, 3):
+            raise CtmarError(f"slices must be one of 1, 3, got {slices!r}")
+        if not inputs:
+            raise CtmarError("inputs must name a channel or more, got none")
+        self.slices: int = slices
+        self.inputs, self.fill, self.units = dict(inputs), fill, Units(sinogram_scale, path_scale_mm)
+        self.residual_scale, self.margin_bins = residual_scale, margin_bins
+        self.generator = AngularWrap(self._made(network), wrap_views)
+        self.refinement = refinement
+
+    def _made(self, network: MakeNetwork) -> nn.Module:
+        channels = len(self.inputs) * self.slices, self.slices
+        if "hole_channel" not in inspect.signature(network).parameters:
+            return network(*channels)
+        if "trace" not in self.inputs:
+            raise CtmarError(
+                f"a network for holes needs trace among the inputs, got {', '.join(self.inputs)}"
+            )
+        # The trace of the slice in the middle: the others' differ by little.
+        hole = list(self.inputs).index("trace") * self.slices + self.slices // 2
+        return network(*channels, hole_channel=hole)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def own_image(self) -> bool:  # type: ignore[override]
+        """Whether there is an image network behind the completion."""
+        return self.refinement is not None
+
+    def check(self, ray: RayTransform) -> None:
+        """Refuses a beam that breaks ``p(θ+π, s) = p(θ, -s)`` where the network relies on it."""
+        self.fill.check(ray)
+        if self.generator.views:
+            require_wraps("wrap_views", ray)
+        if self.generator.views > ray.beam.num_angles:
+            needed = f"wrap_views must be at most the {ray.beam.num_angles} views"
+            raise CtmarError(f"{needed}, got {self.generator.views}")
+
+    def trace(self, scan: Scan) -> Tensor:
+        """``fill + residual_scale * network(inputs)``, float32."""
+        fill = filled(scan, self.fill)
+        return self.predict(scan, fill, self.inputs_of(scan, fill))
+
+    def ready(self, scan: Scan) -> Scan:
+        """The scan with the fills that the network needs, and no others; those at hand are taken."""
+        needed = [self.fill, *(c.method for c in self.inputs.values() if isinstance(c, FillBy))]
+        return replace(scan, fills={method.key: filled(scan, method) for method in needed})
+
+    def inputs_of(self, scan: Scan, fill: Tensor) -> Tensor:
+        """The network's input channels ``(batch, channel, angle, detector)``."""
+        return stack_inputs(list(self.inputs.values()), scan, fill, self.units)
+
+    def predict(self, scan: Scan, fill: Tensor, inputs: Tensor) -> Tensor:
+        """The same as :meth:`trace` from a fill and inputs at hand."""
+        # float: under autocast the network returns bfloat16, too coarse to add to a line integral.
+        residual = self.generator(inputs[..., self.window_of(scan)]).float()
+        edge = (inputs.shape[-1] - residual.shape[-1]) // 2
+        residual = torch.nn.functional.pad(residual, (edge, edge))
+        return fill + self.residual_scale * residual
+
+    def window_of(self, scan: Scan) -> slice:
+        """The bins that the network sees: what lies far from the trace has no say in it, and takes time."""
+        return slice(None) if self.margin_bins is None else trace_window(scan.metal_trace, self.margin_bins)
+
+    def finish(self, scan: Scan, corrected_hu: Tensor, uncorrected_hu: Tensor) -> Tensor:
+        """The refined image, where there is an image network; metal is not shown in it."""
+        if self.refinement is None:
+            return corrected_hu
+        fill_hu = self.refinement.fbp_hu(scan, filled(scan, self.fill))
+        return self.refinement(scan, corrected_hu, fill_hu, uncorrected_hu)
+
+
+def require_wraps(what: str, ray: RayTransform) -> None:
+    """Raises a CtmarError where ``what`` needs a beam that closes after half a turn, and it does not."""
+    require_closed(what, ray.beam)
+
+
+def require_closed(what: str, beam: ParallelBeam | FanBeam) -> None:
+    """The same of the beam itself."""
+    if not (isinstance(beam, ParallelBeam) and beam.wraps):
+        given = f"offset {beam.det_offset_mm} mm, {beam.num_angles} views"
+        raise CtmarError(f"{what} must have uniform views over π and a centred detector, got {given}")
+
+
+def trace_window(metal_trace: Tensor, margin: int) -> slice:
+    """The detector bins that a batch's trace spans in any view, with a margin, symmetric about the axis.
+
+    Symmetric, so that a view continued beyond π, which is flipped, still fits. The whole detector
+    where there is no trace.
+
+    Args:
+        metal_trace: Bool, ``(..., angle, detector)``.
+        margin: Bins beyond the outermost on each side.
+    """
+    bins = metal_trace.shape[-1]
+    touched = torch.nonzero(metal_trace.flatten(0, -2).any(0))
+    if len(touched) == 0:
+        return slice(0, bins)
+    outermost = min(int(touched.min()), bins - 1 - int(touched.max()))
+    edge = max(0, outermost - margin)
+    return slice(edge, bins - edge)
