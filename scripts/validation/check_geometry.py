@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ctmar.geometry import FanBeam, HelicalFan, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.operators.helical import METHODS, covering_helix, rebin_helical_to_parallel
+from ctmar.operators.helical import INTERPOLATIONS, covering_helix, rebin_helical_to_parallel
 from ctmar.operators.rebinning import positions_mm, rebin_fan_to_parallel
 
 Floats = NDArray[np.float64]
@@ -141,7 +141,7 @@ def helical_rows() -> Iterator[Row]:
     fan = _coarser(FANS["arc"], 2)
     beam, z = fan.parallel(360), 3.0
     truth = on_parallel(beam, changing, z)
-    for method in METHODS:
+    for method in INTERPOLATIONS:
         errors = []
         for feed in (5.0, 2.5):
             helix = covering_helix(fan, feed, feed, (z, z), beam, method)
