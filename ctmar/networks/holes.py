@@ -1,7 +1,6 @@
 """U-Nets for inpainting whose convolutions know of holes: gated (learned) and partial (by the mask)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -117,11 +116,6 @@ class HoleUNet(nn.Module):
             known = torch.maximum(F.interpolate(known, scale_factor=2), seen)
             features, known = level(features, known)
         return from_blocks(self.head(features), self.block)[..., :angles, :bins]
-
-
-def hole_unet(in_channels: int, out_channels: int, **options: Any) -> HoleUNet:
-    """A :class:`HoleUNet` with the given options, its arguments by name."""
-    return HoleUNet(in_channels, out_channels, **options)
 
 
 def _shrunk(known: Tensor, like: Tensor) -> Tensor:

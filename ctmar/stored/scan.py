@@ -11,7 +11,7 @@ from ctmar.geometry import ParallelBeam
 from ctmar.methods.nmar import NMAR
 from ctmar.operators import RayTransform
 from ctmar.stored.confirm import confirmed_metal
-from ctmar.stored.virtual import TRACE_EPSILON_MM, trace_of, without_metal
+from ctmar.stored.virtual import trace_of, without_metal
 from ctmar.units import hu_to_mu
 
 MU_WATER = 0.019285
@@ -81,7 +81,7 @@ def _scan(
 ) -> Scan:
     """A scan of ``whole`` on the trace of the metal and of ``off_trace`` off it."""
     path = _each(ray, metal.float())
-    trace = trace_of(path, TRACE_EPSILON_MM)
+    trace = trace_of(path)
     return Scan(
         measured=torch.where(trace, whole, off_trace)[None],
         metal_trace=trace[None],
