@@ -7,7 +7,7 @@ if not __package__:
     # The package's own folder is no place to import from: its parent is.
     sys.path[0] = str(Path(__file__).parents[1])
 
-from ctmar.runs.cli import main
+from ctmar.jobs.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

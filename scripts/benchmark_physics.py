@@ -302,8 +302,8 @@ def segmentation() -> Iterator[Row]:
 
 def preset(scanner: str, anatomy: str, geometry: str, *more: str) -> Any:
     """The simulator of a configuration."""
-    from ctmar.runs.build import build_simulator
-    from ctmar.runs.cli import composed
+    from ctmar.config.build import build_simulator
+    from ctmar.config.composing import composed
 
     choices = [f"scanner={scanner}", f"anatomy={anatomy}", f"geometry={geometry}", "paths.output_dir=unused"]
     return build_simulator(composed("train", [*choices, *more]), 3)

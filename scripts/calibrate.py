@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.runs.calibrate import main
+from ctmar.jobs.calibrate import main
 
 if __name__ == "__main__":
     sys.exit(main())

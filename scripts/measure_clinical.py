@@ -23,22 +23,22 @@ from ctmar.anatomy import read_anatomy
 from ctmar.anatomy.landmarks import find_canal, find_pedicles
 from ctmar.case import Scan
 from ctmar.clinical import STORED, BrightVoxels, correct, find_metal
-from ctmar.clinical.dicom_files import find_files
-from ctmar.clinical.dicom_scan import DicomScan
 from ctmar.clinical.job import MakeMethod, Request, correct_file
+from ctmar.config.build import build_simulator, make
+from ctmar.config.composing import composed
 from ctmar.data.simulate import Simulator
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.geometry import ImageGrid
 from ctmar.implants import build, plan_construct
+from ctmar.jobs.arguments import METHODS
+from ctmar.jobs.correct import NETWORKS, method_from_checkpoint, network_method
 from ctmar.methods import LI, NMAR
 from ctmar.metrics import near_metal_mask
 from ctmar.operators import RayTransform
 from ctmar.physics.detector import dilated
-from ctmar.runs.arguments import METHODS
-from ctmar.runs.build import build_simulator, make
-from ctmar.runs.cli import composed
-from ctmar.runs.correct import NETWORKS, method_from_checkpoint, network_method
+from ctmar.scans.dicom.files import find_files
+from ctmar.scans.dicom.scan import DicomScan
 from ctmar.scenes import Scene
 from ctmar.stored import MU_WATER
 from ctmar.stored.virtual import trace_of, virtual_ray

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ctmar.clinical.job import Request, correct_file
-from ctmar.clinical.methods import DEFAULT_METHOD, STORED, stored_method
 from ctmar.errors import CtmarError
+from ctmar.stored.methods import DEFAULT_METHOD, STORED, stored_method
 
 TIMEOUT_S = 600
 MARK = "MAR"
-"""In the description of what has been corrected (``ctmar.clinical.dicom_derive``)."""
+"""In the description of what has been corrected (``ctmar.scans.dicom.derive``)."""
 
 
 def request(url: str, data: bytes | None = None, **headers: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.runs.recipe import main
+from ctmar.jobs.recipe import main
 
 if __name__ == "__main__":
     sys.exit(main())

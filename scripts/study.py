@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.runs.study import main
+from ctmar.jobs.study import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hypothesis.configuration import set_hypothesis_home_dir
+from omegaconf import DictConfig
 
 from ctmar.anatomy import Anatomy
 from ctmar.case import Case, Scan, Truth
+from ctmar.config.environment import drop_empty
+from ctmar.config.moved import renamed
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
-from ctmar.runs.environment import drop_empty
+from tests.stored_images import PIXELS, rods, scanned
+from tests.tiny_runs import CLASSICAL, CONFIGS, SMALL_NETWORK, TINY, Compose
 from tests.toy_spine import make_spine
 
 drop_empty()
@@ -82,3 +87,36 @@ def make_case() -> Callable[..., Case]:
         return Case(scan, truth)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def with_rods() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A stored slice with two rods, its metal-free reference, and where the rods are (share of a pixel)."""
+    stored, reference = scanned(rods())
+    share = rods().reshape(PIXELS, 3, PIXELS, 3).mean((1, 3))
+    return stored, reference, share
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated cases that the tests of a session share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, cache: Path) -> Compose:
+    """Composes a job's config for a tiny run in ``tmp_path``."""
+
+    def build(*overrides: str, job: str = "train", folder: str = "run", bare: bool = False) -> DictConfig:
+        classical = any(o.startswith("model=") and o.split("=")[1] in CLASSICAL for o in overrides)
+        if bare:  # a job that neither simulates nor trains
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                return compose(job, overrides=renamed(overrides))
+        every = [*TINY, *(() if classical else SMALL_NETWORK), f"paths.outputs={tmp_path}/outputs"]
+        every += [f"paths.cache_dir={cache}", f"+paths.run={folder}", *overrides]
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose(job, overrides=renamed(every))
+        cfg.paths.output_dir = str(tmp_path / folder)
+        return cfg
+
+    return build

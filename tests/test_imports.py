@@ -33,19 +33,21 @@ ORDER = (
     "metrics",
     "report",
     "evaluation",
+    "scans",
     "clinical",
     "callbacks",
-    "runs",
+    "config",
+    "jobs",
     "__main__",
 )
 ONLY_IN = {
-    "hydra": ("runs",),
-    "omegaconf": ("runs",),
-    "pytorch_lightning": ("training", "callbacks", "data/module.py", "runs"),
+    "hydra": ("config", "jobs"),
+    "omegaconf": ("config", "jobs"),
+    "pytorch_lightning": ("training", "callbacks", "data/module.py", "config", "jobs"),
     "wandb": ("callbacks",),
-    "SimpleITK": ("anatomy/volume.py", "clinical"),
-    "pydicom": ("clinical",),
-    "highdicom": ("clinical",),
+    "SimpleITK": ("anatomy/volume.py", "scans"),
+    "pydicom": ("scans/dicom",),
+    "highdicom": ("scans/dicom",),
     "monai": ("networks",),
     "numba": ("operators",),
     "triton": ("operators",),
@@ -96,7 +98,7 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
 
 def test_the_rule_refuses_what_it_should() -> None:
     assert too_early("physics", imports(ast.parse("from ctmar.methods.base import Method"))) == ["methods"]
-    assert too_early("physics", imports(ast.parse("def f():\n    from ctmar import runs"))) == ["runs"]
+    assert too_early("physics", imports(ast.parse("def f():\n    from ctmar import jobs"))) == ["jobs"]
     assert forbidden("data/store.py", imports(ast.parse("import pytorch_lightning as pl"))) == [
         "pytorch_lightning"
     ]
@@ -111,6 +113,6 @@ def test_importing_the_package_imports_no_heavy_library() -> None:
 
 
 def test_the_command_line_stays_light_until_a_job_runs() -> None:
-    code = "import ctmar.runs.cli, sys; print('torch' in sys.modules)"
+    code = "import ctmar.jobs.cli, sys; print('torch' in sys.modules)"
     out = run([sys.executable, "-c", code])
     assert out.stdout.strip() == "False"

@@ -1,8 +1,8 @@
-"""A real scan in, a corrected scan out."""
+"""A whole scan through the correction, and the reports on it."""
 
-from ctmar.clinical.correct import Corrected, SliceCorrector, correct
-from ctmar.clinical.methods import STORED
 from ctmar.stored import BrightVoxels, MetalRule, find_metal
+from ctmar.stored.methods import STORED
+from ctmar.stored.slices import Corrected, SliceCorrector, correct
 
 __all__ = [
     "STORED",

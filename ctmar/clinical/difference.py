@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ctmar.clinical.correct import Corrected
-from ctmar.clinical.stack import SliceStack
+from ctmar.scans.stack import SliceStack
+from ctmar.stored.slices import Corrected
 
 
 class DifferenceSink:

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ctmar.clinical.dicom_files import Header, quiet_pydicom, read_headers
-from ctmar.clinical.dicom_parts import by_name, differences
 from ctmar.clinical.job import Request, describe
-from ctmar.clinical.opening import files_of, opened
-from ctmar.clinical.stack import SliceStack
 from ctmar.clinical.survey import Progress, survey
-from ctmar.clinical.volume_scan import suffix_of
 from ctmar.errors import CtmarError
+from ctmar.scans.dicom.files import Header, quiet_pydicom, read_headers
+from ctmar.scans.dicom.parts import by_name, differences
+from ctmar.scans.opening import files_of, opened
+from ctmar.scans.stack import SliceStack
+from ctmar.scans.volume import suffix_of
 from ctmar.stored.metal import MetalRule, find_metal
 
 

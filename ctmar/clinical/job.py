@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import ctmar
-from ctmar.clinical.correct import SliceCorrector
 from ctmar.clinical.difference import DifferenceSink
-from ctmar.clinical.opening import opened
-from ctmar.clinical.output import check_output, whole
 from ctmar.clinical.process import Outcome, process
-from ctmar.clinical.stack import Derivation, Sink, SliceStack
 from ctmar.clinical.survey import Progress, Survey, survey
 from ctmar.clinical.viewer import correction_page
-from ctmar.clinical.volume_scan import NIFTI, suffix_of
 from ctmar.errors import CtmarError
 from ctmar.methods.base import Method
 from ctmar.metrics import SHELLS_MM
+from ctmar.scans.opening import opened
+from ctmar.scans.output import check_output, whole
+from ctmar.scans.stack import Derivation, Sink, SliceStack
+from ctmar.scans.volume import NIFTI, suffix_of
 from ctmar.stored.metal import GROWN_SHARE, LEAST_AREA_MM2, MetalRule
+from ctmar.stored.slices import SliceCorrector
 
 EXTRAS = ("difference", "uncertainty", "seg")
 
@@ -113,7 +113,7 @@ def correct_file(
                 keep_masks="seg" in request.also,
             )
             if "seg" in request.also and outcome.masks:
-                from ctmar.clinical.segmentation import write_segmentation
+                from ctmar.scans.dicom.segmentation import write_segmentation
 
                 write_segmentation(work, scan.shape, outcome.masks)
             record = summary(scan, found, method.name, outcome, time.monotonic() - started)

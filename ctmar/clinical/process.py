@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ctmar.anatomy.masks import body_mask, reaches_border
 from ctmar.anatomy.volume import TRUNCATED_SHARE
-from ctmar.clinical.correct import Corrected, Image, SliceCorrector
-from ctmar.clinical.stack import Sink, SliceStack, neighbours
 from ctmar.clinical.survey import Progress, Survey
 from ctmar.metrics import SHELLS_MM, metal_distance_mm, shell_masks
 from ctmar.metrics.regions import widened_metal
 from ctmar.metrics.texture import RING_MM, ring_streaks
+from ctmar.scans.stack import Sink, SliceStack, neighbours
 from ctmar.stored.metal import find_metal
+from ctmar.stored.slices import Corrected, Image, SliceCorrector
 from ctmar.stored.virtual import padding_mask
 
 SHOWN = 40

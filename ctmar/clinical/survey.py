@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctmar.clinical.stack import SliceStack
 from ctmar.errors import CtmarError
+from ctmar.scans.stack import SliceStack
 from ctmar.stored.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule
 
 SURELY_BELOW_HU = -200.0

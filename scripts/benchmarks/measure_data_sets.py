@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from ctmar.case import Case, collate
+from ctmar.config.build import build_data, build_model
+from ctmar.config.composing import composed
 from ctmar.data.encoding import Arrays, decode, encode
 from ctmar.data.module import MARDataModule
 from ctmar.data.store import COMPRESSION, CaseStore
-from ctmar.runs.build import build_data, build_model
-from ctmar.runs.cli import composed
 
 CASES, ROUNDS = 12, 3
 WARM = ["geometry=medium", "data.num_cases={train: 12, val: 1, test: 1}", "paths.output_dir=."]

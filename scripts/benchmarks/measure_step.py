@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 from ctmar.case import Case, collate
+from ctmar.config.build import make
+from ctmar.config.composing import composed
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.methods import LI, NMAR
 from ctmar.methods.base import filled
 from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Noise, Scanner, Tube
-from ctmar.runs.build import make
-from ctmar.runs.cli import composed
 from ctmar.scenes import RandomGenerator
 from ctmar.training.fit import Fit
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.runs.earlier import main
+from ctmar.jobs.convert import main
 
 if __name__ == "__main__":
     sys.exit(main())

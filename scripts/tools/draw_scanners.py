@@ -7,11 +7,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from ctmar.config.build import build_simulator
+from ctmar.config.composing import composed
 from ctmar.errors import CtmarError
 from ctmar.report.canvas import black_figure, body_crop, paint_mask, save_figure
 from ctmar.report.panels import DIFFERENCE_HU
-from ctmar.runs.build import build_simulator
-from ctmar.runs.cli import composed
 from ctmar.units import WINDOWS_HU, mu_to_hu
 
 COLUMNS = ("metal-free reference", "uncorrected", f"error, ±{DIFFERENCE_HU:.0f} HU")

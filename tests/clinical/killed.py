@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from ctmar.clinical.job import Request, correct_file
-from ctmar.clinical.methods import STORED
-from tests.clinical.dicom_maker import pixels, write_series
-from tests.clinical.fuzz import volume
+from ctmar.stored.methods import STORED
+from tests.scans.dicom_maker import pixels, write_series
+from tests.scans.fuzz import volume
 
 SLICES = 24
 

@@ -251,8 +251,8 @@ def test_the_threshold_finds_screws_in_real_ct(
 ) -> None:
     from hydra import compose, initialize_config_dir
 
-    from ctmar.runs.build import build_simulator
-    from ctmar.runs.cli import config_dir
+    from ctmar.config.build import build_simulator
+    from ctmar.config.composing import config_dir
 
     monkeypatch.setenv("CTMAR_DATA", str(data_dir))
     cases = {}

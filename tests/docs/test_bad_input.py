@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs.building import answer
-from tests.runs.test_config_fuzz import keys
+from tests.config.test_config_fuzz import keys
+from tests.jobs.building import answer
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 ROW = re.compile(r"^\| `([^`]+)` \| (.+) \|$", re.MULTILINE)

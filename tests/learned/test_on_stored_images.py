@@ -20,7 +20,7 @@ from ctmar.methods import NMAR
 from ctmar.methods.ensemble import Ensemble
 from ctmar.networks.unet import SinogramUNet
 from ctmar.operators import RayTransform
-from tests.clinical.conftest import SPACING_MM, with_rods  # noqa: F401
+from tests.stored_images import SPACING_MM
 
 Stored = tuple[np.ndarray, np.ndarray, np.ndarray]
 VOXEL = (SPACING_MM, SPACING_MM, 2.0)
@@ -60,7 +60,7 @@ def test_a_sinogram_is_the_same_at_other_views_and_bins() -> None:
 
 
 @pytest.mark.parametrize("slices", [1, 3])
-def test_a_network_that_adds_nothing_is_nmar(slices: int, with_rods: Stored) -> None:  # noqa: F811
+def test_a_network_that_adds_nothing_is_nmar(slices: int, with_rods: Stored) -> None:
     alone = Pretrained(network(slices), COARSE, symmetries=1)
     mean = Ensemble({"network": alone, "mbhc": STORED["mbhc"]}, (0.25, 0.75))
     volume = np.stack([with_rods[0]] * 2).astype(np.float32)
@@ -74,7 +74,7 @@ def test_a_network_that_adds_nothing_is_nmar(slices: int, with_rods: Stored) -> 
 
 
 @pytest.mark.parametrize("slices", [1, 3])
-def test_what_a_network_adds_changes_the_image_beside_metal(slices: int, with_rods: Stored) -> None:  # noqa: F811
+def test_what_a_network_adds_changes_the_image_beside_metal(slices: int, with_rods: Stored) -> None:
     method = Pretrained(moved(network(slices)), COARSE, symmetries=1)
     volume = with_rods[0][None].astype(np.float32)
     by_network = correct(volume, VOXEL, rule=RULE, method=method)

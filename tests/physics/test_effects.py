@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from ctmar.case import Case
+from ctmar.config.build import build_simulator, make
+from ctmar.config.composing import composed
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Noise, Rays, Scanner, Trace, Tube
 from ctmar.physics.gantries import make_gantry
-from ctmar.runs.build import build_simulator, make
-from ctmar.runs.cli import composed
 
 GRID, BEAM = ImageGrid((48, 48), 6.0), ParallelBeam(40, 71, 6.0)
 MONO: dict = {"tube": Tube(kvp=None), "noise": Noise(None)}

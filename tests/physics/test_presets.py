@@ -7,9 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ctmar.config.build import case_store, make
 from ctmar.physics import Scanner
 from ctmar.physics.scanner import PARTS
-from ctmar.runs.build import case_store, make
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PUBLISHED = ("cnnmar", "adn", "syndeeplesion")

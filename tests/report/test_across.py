@@ -4,11 +4,11 @@ import pytest
 
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate
+from ctmar.jobs.cli import main
+from ctmar.jobs.compare import compare
 from ctmar.methods import Uncorrected
 from ctmar.methods.elsewhere import FunctionMethod
 from ctmar.report.across import comparison_table, contact_sheet, curves_figure, find_runs, labels, ordered
-from ctmar.runs.cli import main
-from ctmar.runs.compare import compare
 from tests.evaluation.test_evaluation import clean_of, make_case
 from tests.report.test_page import parsed
 

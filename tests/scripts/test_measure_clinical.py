@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ctmar.clinical import STORED, correct
-from ctmar.clinical.methods import DEFAULT_METHOD
+from ctmar.config.build import build_simulator
 from ctmar.learned.pretrained import Pretrained
 from ctmar.methods.ensemble import Ensemble
 from ctmar.metrics import near_metal_mask
-from ctmar.runs.build import build_simulator
+from ctmar.stored.methods import DEFAULT_METHOD
 from scripts import measure_clinical
 
 KEYS = {"method", "mean", "median", "off_uncorrected", "worse_than_uncorrected"}

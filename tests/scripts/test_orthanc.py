@@ -15,8 +15,7 @@ import pydicom
 import pytest
 
 from tests.children import finish, run, start
-from tests.clinical.conftest import with_rods  # noqa: F401
-from tests.clinical.dicom_maker import SERIES, STUDY, write_series
+from tests.scans.dicom_maker import SERIES, STUDY, write_series
 
 ROOT = Path(__file__).parents[2]
 ORTHANC, STORESCU = shutil.which("Orthanc"), shutil.which("storescu")
@@ -86,7 +85,7 @@ def correct(url: str) -> subprocess.CompletedProcess[str]:
 
 def test_in_by_c_store_and_back_by_dicomweb(
     server: tuple[str, int],
-    with_rods: Scan,  # noqa: F811
+    with_rods: Scan,
     tmp_path: Path,
 ) -> None:
     url, dicom = server

@@ -11,8 +11,8 @@ import pytest
 
 from ctmar.errors import CtmarError
 from scripts import orthanc
-from tests.clinical.conftest import body, with_rods  # noqa: F401
-from tests.clinical.dicom_maker import write_series
+from tests.scans.dicom_maker import write_series
+from tests.stored_images import body
 
 Scan = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -36,7 +36,7 @@ def test_a_series_that_is_refused_does_not_keep_the_others(
 
 def test_a_series_comes_as_a_zip_is_corrected_and_stored(
     monkeypatch: pytest.MonkeyPatch,
-    with_rods: Scan,  # noqa: F811
+    with_rods: Scan,
     tmp_path: Path,
 ) -> None:
     write_series(tmp_path / "in", np.stack([with_rods[0], body()]).clip(-1024, 3071))

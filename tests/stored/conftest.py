@@ -7,7 +7,7 @@ from ctmar.geometry import FanBeam, ImageGrid
 from ctmar.operators import RayTransform
 from ctmar.physics import Noise, Scanner, Tube
 from ctmar.units import mu_to_hu
-from tests.clinical.conftest import PIXELS, SPACING_MM, body, disk
+from tests.stored_images import PIXELS, SPACING_MM, body, disk
 
 
 def bar(ends_mm: tuple[float, float, float, float], width_mm: float, pixels: int) -> np.ndarray:

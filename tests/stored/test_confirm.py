@@ -10,7 +10,7 @@ from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.stored import MetalRule, find_metal
 from ctmar.stored.confirm import confirmed_metal, footprints
 from ctmar.stored.virtual import trace_of, virtual_ray
-from tests.clinical.conftest import PIXELS, SPACING_MM, body, disk
+from tests.stored_images import PIXELS, SPACING_MM, body, disk
 
 RULE = MetalRule(2500, 2000)
 Stored = tuple[np.ndarray, np.ndarray, np.ndarray]

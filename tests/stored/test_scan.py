@@ -16,7 +16,7 @@ from ctmar.physics.materials import MATERIALS, attenuation
 from ctmar.stored import MU_WATER, MetalRule, StoredScan, find_metal, stored_scan
 from ctmar.stored.virtual import trace_of, virtual_ray, without_metal
 from ctmar.units import hu_to_mu
-from tests.clinical.conftest import PIXELS, SPACING_MM, body
+from tests.stored_images import PIXELS, SPACING_MM, body
 
 Ray = RayTransform[ParallelBeam]
 Stored = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ctmar.stored.virtual import padding_mask
-from tests.clinical.conftest import body
+from tests.stored_images import body
 
 
 def test_dark_streaks_are_no_padding() -> None:

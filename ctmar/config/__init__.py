@@ -1,0 +1,1 @@
+"""A config: composed, checked, brought up to date, trusted, and built into objects."""

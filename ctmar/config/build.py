@@ -1,0 +1,235 @@
+"""From a composed config to the objects that a job works with."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ctmar.config.moved import upgraded
+from ctmar.config.moved_targets import renamed
+from ctmar.config.parts import named
+from ctmar.config.typed import check_types
+from ctmar.data.content import by_content, code_of
+from ctmar.data.fingerprint import code_digest, fingerprint
+from ctmar.data.module import MARDataModule
+from ctmar.data.simulate import Simulator
+from ctmar.data.source import Source
+from ctmar.data.store import CaseStore
+from ctmar.errors import CtmarError
+from ctmar.methods.base import Method
+from ctmar.training.fit import Fit
+
+SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
+OF_IMAGES = ("metal_threshold_hu", "extended_scale")
+"""Of the same: what is for cases alone whose metal is found in their images."""
+BUILT = ("anatomy", "generator", "scanner", "geometry")
+"""Of a config: what classes are named in, this package's or a user's."""
+CODE = ("modules", "packages")
+"""Of a config: the code behind a user's classes."""
+MANIFEST, SCHEMA = "manifest.json", 2
+
+
+def set_threads(cfg: DictConfig) -> None:
+    """Torch's threads, where the config names a number."""
+    if cfg.extras.num_threads is not None:
+        torch.set_num_threads(int(cfg.extras.num_threads))
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain types: what travels in checkpoints and reports."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    made: dict[str, Any] = json.loads(json.dumps(container))
+    return made
+
+
+def make(cfg: DictConfig | None, **more: Any) -> Any:
+    """Instantiates a config node with plain arguments; an unfit argument is one clear line."""
+    if isinstance(cfg, DictConfig):
+        check_types(OmegaConf.to_container(cfg, resolve=True), cfg._get_full_key(None))
+    try:
+        return instantiate(cfg, **more, _convert_="all")
+    except TypeError as error:
+        raise CtmarError(str(error)) from error
+
+
+def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
+    """The simulator of the config's body, scenes, scanner and geometry."""
+    data = cfg.data
+    return Simulator(
+        anatomy=make(cfg.anatomy),
+        generator=make(data.generator),
+        scanner=make(cfg.scanner),
+        grid=make(cfg.geometry.grid),
+        beam=make(cfg.geometry.beam),
+        seed=data_seed(cfg),
+        slices=slices,
+        # Checkpoints of before it lack extended_scale.
+        source=Source(data.source, data.metal, data.metal_threshold_hu, data.get("extended_scale", False)),
+        fills=methods_named(cfg, data.fills),
+        filter=cfg.projector.filter,
+        backend=cfg.projector.backend,
+        acquisition=make(cfg.geometry.get("acquisition") or None),
+    )
+
+
+def data_seed(cfg: DictConfig) -> int:
+    """The seed of the simulated cases: the run's, where ``data.seed`` names no other."""
+    own = cfg.data.get("seed")
+    return int(cfg.seed if own is None else own)
+
+
+def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
+    """Every setting that decides what a case holds, as plain types.
+
+    Input files are known by their digest. So is the code behind classes that are not this package's.
+    """
+    resolved = plain(cfg)
+    settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
+    settings["seed"] = data_seed(cfg)
+    settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+    settings = _deciding(settings)
+    built = {key: settings[key] for key in BUILT}
+    return settings | {key: by_content(node) for key, node in built.items()} | code_of(built)
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what does not matter to a case: how metal is found in images, where none is looked for."""
+    if settings.get("source") != "raw" or settings.get("metal") != "scene":
+        return settings
+    return {key: value for key, value in settings.items() if key not in OF_IMAGES}
+
+
+def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
+    """Where this config's cases are kept, if anywhere.
+
+    ``data.cache`` is a data set that ``scripts/simulate.py`` wrote with these settings, or a folder in which
+    the cases get one named by all that decides them.
+
+    Raises:
+        CtmarError: If the data set is of other settings.
+    """
+    if cfg.data.cache is None:
+        return None
+    folder, wanted = Path(cfg.data.cache), case_settings(cfg, slices)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return CaseStore(folder / fingerprint(wanted))
+    require_settings(folder, manifest, wanted)
+    closed = manifest["code"] != code_digest()
+    return CaseStore(folder, manifest["dtype"], manifest["shard_cases"], closed)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a data set; None where the folder is none.
+
+    Raises:
+        CtmarError: If the file is no manifest of this version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = manifest["schema"] == SCHEMA and {"config", "dtype", "shard_cases", "code"} <= set(manifest)
+        known = known and isinstance(manifest["config"], dict)
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise CtmarError(f"{path} must be the manifest of a data set, schema {SCHEMA}; it is not")
+    return manifest | {"config": upgraded(manifest["config"])}
+
+
+def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuses a data set of other settings, and names what differs."""
+    differ = list(_differing(_deciding(renamed(manifest["config"])), wanted))
+    if differ:
+        raise CtmarError(
+            f"a data set's folder must be empty or of the same configuration, {folder} was made by another:"
+            f" {', '.join(differ)} differ"
+        )
+
+
+def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    """What differs between two configs; of the code each module and package."""
+    for key in sorted({*had, *wanted}):
+        old, new = had.get(key), wanted.get(key)
+        if key in CODE:
+            old, new = old or {}, new or {}
+            yield from (f"{key[:-1]} {n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n))
+        elif old != new:
+            yield key
+
+
+def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
+    """The data module over the simulator's cases."""
+    return MARDataModule(
+        simulator=build_simulator(cfg, slices),
+        num_cases=dict(cfg.data.num_cases),
+        batch_size=cfg.data.batch_size,
+        store=case_store(cfg, slices),
+        num_workers=cfg.data.num_workers,
+        in_memory=cfg.data.in_memory,
+        seed=cfg.seed,
+    )
+
+
+def build_model(cfg: DictConfig) -> Method | Fit:
+    """The model, initialised from the seed: a method that is ready, or what fits one."""
+    torch.manual_seed(cfg.seed)
+    model = make(cfg.model)
+    if not isinstance(model, (Method, Fit)):
+        raise CtmarError(f"model must be a method or what fits one, got {type(model).__name__}")
+    return model
+
+
+def method_of(model: Method | Fit) -> Method:
+    """The method, of a training too."""
+    return model.method if isinstance(model, Fit) else model
+
+
+def methods_named(cfg: DictConfig, names: Iterable[str]) -> dict[str, Method]:
+    """Methods by their names in the config group ``model``; with the settings of ``cfg.catalogue``, if any.
+
+    Raises:
+        CtmarError: There is none of that name, or it is one that is still to be fitted.
+    """
+    return {str(name): method_named(cfg, str(name)) for name in names}
+
+
+def method_named(cfg: DictConfig, name: str) -> Method:
+    """The method of that name; see :func:`methods_named`."""
+    node = (cfg.get("catalogue") or {}).get(name)
+    if node is None:
+        node = named("model", name)
+        # Interpolations, of the scanner's dose say, are of the run's config.
+        node._set_parent(cfg)
+    found = make(node)
+    if not isinstance(found, Method):
+        raise CtmarError(f"{name} must be a method that is ready, got one that is still to be fitted")
+    return found
+
+
+def build_callbacks(cfg: DictConfig) -> list[Any]:
+    """The callbacks."""
+    return [make(node) for node in (cfg.callbacks or {}).values() if node is not None]
+
+
+def build_loggers(cfg: DictConfig) -> list[Any]:
+    """The loggers; none is an answer too. One that has a name to give, such as wandb's, gets the run's."""
+    nodes = [node for node in (cfg.logger or {}).values() if node is not None]
+    unnamed = [{"name": run_title(cfg)} if "name" in node and node.name is None else {} for node in nodes]
+    return [make(node, **name) for node, name in zip(nodes, unnamed, strict=True)]
+
+
+def run_title(cfg: DictConfig) -> str:
+    """What tells a run from the others at a glance: model, metal, body, seed."""
+    network = OmegaConf.select(cfg, "model.method.network")
+    classes = (str(node._target_).rpartition(".")[2] for node in (network or cfg.model, cfg.data.generator))
+    model, metal = (name.removeprefix("Sinogram").removesuffix("Generator").lower() for name in classes)
+    if "adversary" in cfg.model:
+        model = "cgan"
+    return f"{model} {metal} {cfg.anatomy.get('name', '')} seed {cfg.seed}".replace("  ", " ")

@@ -1,0 +1,1 @@
+"""Train, evaluate, simulate …: callable with a composed config, and from the command line."""

@@ -1,0 +1,107 @@
+"""The uncertainty of weights, fitted on validation cases and put on their card: ``scripts/calibrate.py``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctmar.config.build import build_data
+from ctmar.config.composing import composed
+from ctmar.data.dataset import CaseDataset
+from ctmar.files import write_text
+from ctmar.jobs.export import card_text
+from ctmar.jobs.mistakes import printed
+from ctmar.learned.pretrained import Pretrained, load
+from ctmar.learned.uncertainty import ErrorModel, fit_error_model, rank_correlation
+from ctmar.learned.weights import rewrite_card
+
+BANDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fits, prints the coverage on test cases, writes the card; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="calibrate.py", description=__doc__)
+    parser.add_argument("weights", help="a .safetensors file, or the name of weights that ctmar ships")
+    parser.add_argument(
+        "overrides", nargs="*", help="cases like the training's (default: experiment=unet_pretrain)"
+    )
+    parser.add_argument("--cases", type=int, default=40, help="validation cases to fit on")
+    parser.add_argument("--test-cases", type=int, default=40, help="test cases to tell the coverage of")
+    parser.add_argument("--coverage", type=float, default=0.9, help="share of errors that shall lie within")
+    parser.add_argument("--out", type=Path, help="file with the new card (default: the weights' own)")
+    given = parser.parse_intermixed_args(arguments)
+    if min(given.cases, given.test_cases) < 2:
+        parser.error("cases and test cases must be 2 or more")
+    counts = given.cases, given.test_cases
+    return printed(lambda: calibrate(given.weights, given.overrides, *counts, given.coverage, given.out))
+
+
+def calibrate(
+    weights: str,
+    overrides: Sequence[str] = (),
+    cases: int = 40,
+    test_cases: int = 40,
+    coverage: float = 0.9,
+    out: Path | None = None,
+) -> str:
+    """Fits the error model of weights and puts it on their card.
+
+    Args:
+        weights: File, or name of weights that ctmar ships.
+        overrides: Of ``configs/train.yaml``, for cases like those of the training.
+        cases: Validation cases: the first half for the weights of the features, the second for the factor.
+        test_cases: Cases of the test split, which tell what the intervals are worth.
+        coverage: Share of the errors on the trace that shall lie within.
+        out: Where the file with the new card goes; its own place where None.
+
+    Returns:
+        A line with the coverage on the test cases and the errors' RMS, in fifths by the predicted width;
+        and the rank correlation of width and error.
+    """
+    counts = f"data.num_cases={{train: 1, val: {cases}, test: {test_cases}}}"
+    cfg = composed("train", [*(overrides or ("experiment=unet_pretrain",)), counts])
+    data = build_data(cfg, 1)
+    model = load(weights)
+    model.check(data.simulator.ray)
+    data.prepare("val", "test")
+    fitted = fit_error_model(*_rays(model, data.sets["val"]), coverage)
+    features, errors = _rays(model, data.sets["test"])
+    told = tell(fitted, features, errors) | {"cases": cases, "test_cases": test_cases}
+    entry = {"uncertainty": fitted.to_dict() | told}
+    file = rewrite_card(weights, entry, out)
+    parameters = sum(value.numel() for value in model.network.generator.parameters())
+    write_text(file.with_suffix(".md"), card_text(file.stem, model.card | entry, parameters))
+    shares, sizes = (", ".join(map(str, told[f"{name}_by_width"])) for name in ("coverage", "rms"))
+    return (
+        f"{cases} validation cases: {coverage:g} of the errors within; {test_cases} test cases:"
+        f" {told['test_coverage']:.3f} in all; from the narrowest fifth to the widest {shares}, where the"
+        f" errors' RMS is {sizes}; rank correlation {told['rank']:.2f}"
+    )
+
+
+def tell(model: ErrorModel, features: Tensor, errors: Tensor) -> dict[str, Any]:
+    """Coverage and RMS of the errors on other rays, in all and from the narrowest fifth to the widest."""
+    width = model.half_width(features)
+    within = (errors.abs() <= width).double()
+    bands = width.argsort().tensor_split(BANDS)
+    return {
+        "test_coverage": round(float(within.mean()), 3),
+        "coverage_by_width": [round(float(within[band].mean()), 3) for band in bands],
+        "rms_by_width": [round(float(errors[band].square().mean().sqrt()), 4) for band in bands],
+        "rank": round(rank_correlation(width, errors.abs()), 3),
+    }
+
+
+def _rays(model: Pretrained, cases: CaseDataset) -> tuple[Tensor, Tensor]:
+    """Features and errors of all rays on the traces of a data set, case after case."""
+    features, errors = [], []
+    for index in range(len(cases)):
+        case = cases[index].center()
+        with torch.inference_mode():
+            completed, known = model.known_rays(case.scan)
+        features.append(known)
+        errors.append((completed - case.truth.clean)[case.scan.metal_trace])
+    return torch.cat(features), torch.cat(errors)

@@ -1,0 +1,133 @@
+"""The command line: composes the config, runs the job, and turns bad input into one line.
+
+Torch and Lightning are imported by the job alone, so that ``--help`` and a wrong option answer at once.
+"""
+
+import io
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctmar.config.composing import config_dir
+from ctmar.config.environment import drop_empty
+from ctmar.config.moved import renamed
+from ctmar.errors import CtmarError, flat
+from ctmar.jobs.mistakes import of_system, one_line
+from ctmar.jobs.processes import relaunchable
+
+if TYPE_CHECKING:
+    pass
+
+JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
+COMMANDS = ("correct", "inspect", "compare")
+"""Jobs on a user's scan or runs, with arguments of their own in place of a config."""
+LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
+
+
+def main(job: str | None = None) -> int:
+    """Runs a job with the overrides in ``sys.argv``; returns the exit status.
+
+    Args:
+        job: One of :data:`JOBS`; None takes it from the first argument.
+    """
+    if job is None:
+        job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+        if job not in (*JOBS, *COMMANDS):
+            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
+            return 0 if job in ("-h", "--help") else 2
+    drop_empty()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
+    # Threads that spin while they wait make torch several times slower beside any other process.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if job in COMMANDS:
+        return _command(job)
+    # Hydra finds its plugins by importing them; Optuna's has alembic tell of its own on the way.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Hydra then raises instead of printing; the line is ours to print.
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = renamed(sys.argv[1:])
+    lines: list[str] = []
+    try:
+        _hydra_main(job, lines)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        line = one_line(error)
+        if wants_traceback or line is None:
+            raise
+        _report(line, lines)
+    return 2 if lines else 0
+
+
+def _command(name: str) -> int:
+    """Runs a job with arguments of its own; bad input is one line."""
+    arguments = import_module("ctmar.jobs.arguments").parse(name, sys.argv[1:])
+    try:
+        import_module(f"ctmar.jobs.{name}").run(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except CtmarError as error:
+        print(f"error: {flat(error)}", file=sys.stderr, flush=True)
+        return 2
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"error: {of_system(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _report(line: str, lines: list[str]) -> None:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    lines.append(line)
+
+
+def _hydra_main(job: str, lines: list[str]) -> None:
+    """Composes and runs; a job that a user's input fails adds its line, and a sweep goes on."""
+    import hydra
+    from omegaconf import DictConfig, open_dict
+
+    started = os.getpid()
+
+    def task(cfg: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        with open_dict(cfg):
+            cfg.paths.output_dir = str(folder)
+        try:
+            found_by = [o for o in hydra_config.overrides.hydra if o.startswith("hydra.searchpath")]
+            with relaunchable(job, hydra_config, folder):
+                return _job(job)(cfg, [*hydra_config.overrides.task, *found_by])
+        except Exception as error:
+            _remove_untouched(folder)
+            line = one_line(error)
+            if line is None:
+                raise
+            if os.getpid() != started:
+                raise  # a launcher's job on another machine: the error travels, our list of lines does not
+            _report(line, lines)
+            return None
+
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=job)(task)()
+
+
+def _job(name: str) -> Callable[..., Any]:
+    job: Callable[..., Any] = import_module(f"ctmar.jobs.{name}").run
+    return job
+
+
+def _remove_untouched(folder: Path) -> None:
+    """Removes a run's folder in which there is nothing but what Hydra put there."""
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= LEFT_BY_HYDRA:
+        shutil.rmtree(folder)

@@ -1,0 +1,75 @@
+"""What a user can mend, said in one line: of a config, an option's extra, the machine."""
+
+import sys
+from collections.abc import Callable
+
+from ctmar.errors import CtmarError, flat
+
+EXTRAS = {
+    "hydra/sweeper/optuna": ("hparams_search=optuna", "sweeps"),
+    "hydra/launcher/submitit": ("hydra/launcher=cluster", "cluster"),
+    "Neither `tensorboard` nor `tensorboardX` is available": ("logger=tensorboard", "tensorboard"),
+}
+"""What an error of another library holds where an option's extra is missing."""
+
+
+def printed(job: Callable[[], str]) -> int:
+    """Prints what a script's job returns; a user's mistake is one line. Returns the exit status."""
+    try:
+        print(job())
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def one_line(error: BaseException) -> str | None:
+    """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CtmarError):
+            return flat(cause)
+        cause = cause.__cause__ or cause.__context__
+    for sign, (option, extra) in EXTRAS.items():
+        if sign in str(error):
+            return f"{option} needs the {extra} extra: pip install 'ctmar[{extra}]'"
+    said = _of_machine(error)
+    if said is not None:
+        return said
+    if isinstance(error, MissingMandatoryValue):
+        key = str(error).splitlines()[0].rpartition(": ")[2]
+        return f"{key} must be given ({key}=...), got nothing"
+    if isinstance(error, (HydraException, OmegaConfBaseException)):
+        made = isinstance(error, InstantiationException)
+        # Where Hydra looked is a list of folders.
+        return flat((error.__cause__ if made else None) or error).partition(" Config search path:")[0]
+    return None
+
+
+def _of_machine(error: BaseException) -> str | None:
+    """The line for what is the machine's: its disk, its memory, its network."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return of_system(error)
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            f"a process that loads cases died, perhaps for want of memory: {flat(error).rstrip('.')};"
+            " with data.num_workers=0 there is none"
+        )
+    if type(error).__module__.startswith("wandb."):
+        return (
+            f"wandb: {str(error).splitlines()[0] if str(error) else type(error).__name__};"
+            " with logger.wandb.offline=true the run stays on this disk"
+        )
+    return None
+
+
+def of_system(error: OSError) -> str:
+    """The line for an error of the system: its reason, and the file."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return flat(f"{reason}: {error.filename}" if error.filename else reason)

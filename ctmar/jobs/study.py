@@ -1,0 +1,260 @@
+"""A study: the same training under several choices and seeds, scored on the same tests, as one table.
+
+``python scripts/study.py claim`` runs ``configs/study/claim.yaml``; a path runs a study of one's own.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ctmar.config.build import build_data, build_model, case_settings, method_of
+from ctmar.config.composing import composed, config_dir
+from ctmar.data.module import MARDataModule
+from ctmar.errors import CtmarError
+from ctmar.evaluation.cases import center_images
+from ctmar.files import write_text
+from ctmar.jobs.benchmark import from_checkpoint
+from ctmar.jobs.mistakes import printed
+from ctmar.jobs.processes import job_command
+from ctmar.methods import LI, NMAR, Method, Uncorrected
+from ctmar.metrics import bootstrap_mean, near_metal_mask, rmse
+from ctmar.metrics.statistics import Interval
+
+DONE = "done.json"
+CLASSICAL = ("uncorrected", "li", "nmar")
+KEYS = {"title", "base", "trainings", "tests", "seeds", "baseline"}
+
+Values = dict[tuple[str, int], list[float]]
+"""Near-metal RMSE in HU of each case of a test, by training and seed (-1 for methods without training)."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        title: What the table is of.
+        base: Overrides of every training and test.
+        trainings: Overrides of each training, by name.
+        tests: Overrides of each test set, by name.
+        seeds: One training each: other weights and another order of the same cases.
+        baseline: The training that the others are held against, case by case.
+    """
+
+    title: str
+    base: list[str]
+    trainings: dict[str, list[str]]
+    tests: dict[str, list[str]]
+    seeds: list[int]
+    baseline: str
+
+    @classmethod
+    def load(cls, name: str) -> "Study":
+        """A study by its name in ``configs/study``, or by its file.
+
+        Raises:
+            CtmarError: If there is none, or it lacks a part.
+        """
+        folder = config_dir() / "study"
+        path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+            raise CtmarError(f"a study must be one of {known}, or a YAML file, got {name!r}")
+        try:
+            given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CtmarError(f"a study must be a YAML file, {name!r} cannot be read: {error}") from None
+        if not isinstance(given, dict) or set(given) != KEYS:
+            raise CtmarError(f"{path.name} must have the keys {', '.join(sorted(KEYS))}, got {_keys(given)}")
+        study = cls(**given)
+        if study.baseline not in study.trainings or not study.tests or not study.seeds:
+            raise CtmarError(f"{path.name} must have tests, seeds, and a baseline among its trainings")
+        return study
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is not done yet of a study and prints its table; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="study.py", description=__doc__)
+    parser.add_argument("study", help="a name in configs/study, or a YAML file")
+    parser.add_argument("overrides", nargs="*", help="of all trainings and tests: trainer.max_epochs=5 …")
+    parser.add_argument("--folder", type=Path, help="where the runs go (default: outputs/studies/NAME)")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
+    given = parser.parse_intermixed_args(arguments)
+    if given.jobs < 1:
+        parser.error("jobs must be 1 or more")
+    folder = given.folder or Path("outputs/studies") / Path(given.study).stem
+    return printed(lambda: run_study(Study.load(given.study), folder, given.jobs, given.overrides))
+
+
+def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str] = ()) -> str:
+    """Simulates, trains and scores; what is done is not done again.
+
+    Args:
+        study: What is compared.
+        folder: Gets a run a training and seed (``NAME/SEED``), the cases, ``cases.csv`` and ``table.md``.
+        jobs: Trainings at a time.
+        overrides: Of every training and test, after their own.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        CtmarError: A training ended with an error.
+    """
+    common = [*study.base, f"data.cache={folder / 'cases'}", "data.seed=0"]
+    runs = {
+        (name, seed): _last([*common, *own, *overrides, f"seed={seed}"])
+        for name, own in study.trainings.items()
+        for seed in study.seeds
+    }
+    waiting = {key: own for key, own in runs.items() if not _is_done(_run(folder, *key), own)}
+    _simulate(waiting.values())
+    with ThreadPoolExecutor(jobs) as pool:
+        failed = [name for name in pool.map(lambda key: _train(folder, key, waiting[key]), waiting) if name]
+    if failed:
+        raise CtmarError(f"a study must pass each training, these ended with an error: {', '.join(failed)}")
+    scores = {
+        test: _score(folder, list(runs), _last([*common, *own, *overrides]))
+        for test, own in study.tests.items()
+    }
+    write_text(folder / "cases.csv", _as_csv(scores))
+    table = as_table(study, {test: values for test, (_, values) in scores.items()})
+    write_text(folder / "table.md", table + "\n")
+    return table
+
+
+def as_table(study: Study, scores: Mapping[str, Values]) -> str:
+    """Means over cases and seeds with 95 % intervals over cases; and paired differences to the baseline.
+
+    Args:
+        study: For its names and baseline.
+        scores: Of each test.
+
+    Returns:
+        Markdown: a row a training, a column a test: ``mean (low–high); difference [low, high]``. Seeds are
+        averaged case by case before cases are drawn; the spread of the seeds' means stands behind ``±``.
+    """
+    lines = [f"| {study.title} | {' | '.join(scores)} |", "|---" * (len(scores) + 1) + "|"]
+    for name in CLASSICAL:
+        cells = [f"{np.mean(values[name, -1]):.1f}" for values in scores.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name in study.trainings:
+        cells = [_cell(values, name, study.baseline) for values in scores.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values: Values, name: str, baseline: str) -> str:
+    own, base = _by_seed(values, name), _by_seed(values, baseline)
+    mean, spread = bootstrap_mean(own.mean(0)), np.ptp(own.mean(1)) / 2
+    cell = f"{_interval(mean)} ± {spread:.1f}"
+    if name == baseline:
+        return cell
+    return f"{cell}; {_interval(bootstrap_mean(own.mean(0) - base.mean(0)), '+')}"
+
+
+def _by_seed(values: Values, name: str) -> Any:
+    return np.asarray([value for (of, _), value in values.items() if of == name])
+
+
+def _interval(value: Interval, sign: str = "") -> str:
+    return f"{value.mean:{sign}.1f} ({value.low:{sign}.1f} to {value.high:{sign}.1f})"
+
+
+def _simulate(runs: Iterable[list[str]]) -> None:
+    """Puts the cases of all trainings on disk, each set once."""
+    made: set[str] = set()
+    for overrides in runs:
+        cfg = composed("train", overrides)
+        slices = method_of(build_model(cfg)).slices or 1
+        key = json.dumps([case_settings(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
+        if key not in made:
+            build_data(cfg, slices).prepare("train", "val")
+            made.add(key)
+
+
+def _train(folder: Path, run: tuple[str, int], overrides: list[str]) -> str | None:
+    """One training in a process of its own; the run's name where it fails."""
+    name, seed = run
+    where = _run(folder, name, seed)
+    where.mkdir(parents=True, exist_ok=True)
+    last = where / "checkpoints" / "last.ckpt"
+    own = [f"hydra.run.dir={where}", "test=false", "extras.progress_bar=false", "extras.num_threads=1"]
+    resumed = [f"ckpt_path={last}"] if last.is_file() else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    print(f"training {name}, seed {seed}", flush=True)
+    with open(where / "log.txt", "a", encoding="utf-8") as log:
+        command = job_command("train", [*overrides, *own, *resumed])
+        ended = subprocess.run(command, check=False, stdout=log, stderr=log, env=environment)
+    if ended.returncode:
+        return f"{name}/{seed} (see {where / 'log.txt'})"
+    write_text(where / DONE, json.dumps(overrides))
+    return None
+
+
+def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) -> tuple[list[str], Values]:
+    """Names of the test's cases, and the near-metal RMSE of each method on each."""
+    models: dict[tuple[str, int], Method] = {
+        ("uncorrected", -1): Uncorrected(),
+        ("li", -1): LI(),
+        ("nmar", -1): NMAR(),
+    }
+    for key in runs:
+        models[key] = from_checkpoint(str(_run(folder, *key) / "checkpoints" / "best.ckpt"))
+    cfg = composed("train", [*overrides, "seed=0"])
+    data: MARDataModule = build_data(cfg, max(model.slices or 1 for model in models.values()))
+    for model in models.values():
+        model.check(data.simulator.ray)
+    data.prepare("test")
+    methods = {f"{name}/{seed}": m for (name, seed), m in models.items()}
+    names: list[str] = []
+    values: Values = {key: [] for key in models}
+    spacing_mm = data.simulator.ray.grid.spacing_mm * data.simulator.scanner.shrink
+    for case in data.test_dataloader():
+        names.append(case.scan.case_id[0])
+        images = center_images(methods, case, cfg.projector.filter)
+        center = case.center()
+        near = near_metal_mask(center.truth.body_mask, center.scan.metal_mask, spacing_mm)
+        for key, image in zip(models, images.values(), strict=False):  # the clean one comes last
+            values[key].append(float(rmse(image, center.truth.reference_hu, near)))
+    return names, values
+
+
+def _last(overrides: Sequence[str]) -> list[str]:
+    """Of several overrides of one key the last: Hydra does not take two of a group."""
+    return list({override.split("=")[0].lstrip("+~"): override for override in overrides}.values())
+
+
+def _run(folder: Path, name: str, seed: int) -> Path:
+    return folder / name / str(seed)
+
+
+def _is_done(run: Path, overrides: list[str]) -> bool:
+    done = run / DONE
+    return done.is_file() and json.loads(done.read_text(encoding="utf-8")) == overrides
+
+
+def _as_csv(scores: Mapping[str, tuple[list[str], Values]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["test", "case", "training", "seed", "rmse_hu_near"])
+    for test, (names, values) in scores.items():
+        for (name, seed), column in values.items():
+            rows = zip(names, column, strict=True)
+            writer.writerows([test, case, name, seed if seed >= 0 else "", f"{x:.4f}"] for case, x in rows)
+    return out.getvalue()
+
+
+def _keys(given: Any) -> str:
+    return ", ".join(sorted(map(str, given))) if isinstance(given, dict) else type(given).__name__

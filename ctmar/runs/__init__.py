@@ -1,1 +1,0 @@
-"""Train, evaluate, simulate: callable with a composed config, and from the command line."""

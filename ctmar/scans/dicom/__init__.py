@@ -1,0 +1,1 @@
+"""DICOM series, byte for byte where nothing is meant to change."""
