@@ -251,10 +251,9 @@ def scatter() -> Iterator[Row]:
     for corrected in (0.0, 0.85, 1.0):
         scanner = Scanner(**QUIET, scatter=Scatter(0.1, correction=corrected))
         hu = image(acquire(scanner, disk).ideal, scanner)
-        bounds = (-1, 1) if corrected == 1.0 else (None, None)
-        yield Row(
-            "scatter", f"middle of water, {corrected:.0%} corrected", within((0, 0, 30), hu), *bounds, "HU"
-        )
+        low, high = (-1, 1) if corrected == 1.0 else (None, None)
+        middle = within((0, 0, 30), hu)
+        yield Row("scatter", f"middle of water, {corrected:.0%} corrected", middle, low, high, "HU")
 
 
 def presets() -> Iterator[Row]:
@@ -292,8 +291,8 @@ def segmentation() -> Iterator[Row]:
             print(f"segmentation: left out: {error}", file=sys.stderr)
             continue
         for name, a, b in (
-            ("mask", true.metal_mask, found.metal_mask),
-            ("trace", true.metal_trace, found.metal_trace),
+            ("mask", true.scan.metal_mask, found.scan.metal_mask),
+            ("trace", true.scan.metal_trace, found.scan.metal_trace),
         ):
             both, dice = float((a & b).sum()), 2 * float((a & b).sum()) / float(a.sum() + b.sum())
             yield Row("segmentation", f"{anatomy}: {name}, Dice", dice, 0.8)

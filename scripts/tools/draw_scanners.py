@@ -12,7 +12,7 @@ from ctmar.config.composing import composed
 from ctmar.errors import CtmarError
 from ctmar.report.canvas import black_figure, body_crop, paint_mask, save_figure
 from ctmar.report.panels import DIFFERENCE_HU
-from ctmar.units import WINDOWS_HU, mu_to_hu
+from ctmar.units import WINDOWS_HU
 
 COLUMNS = ("metal-free reference", "uncorrected", f"error, ±{DIFFERENCE_HU:.0f} HU")
 
@@ -37,9 +37,10 @@ def main() -> int:
         except CtmarError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        hu = mu_to_hu(simulator.ray.fbp(case.measured, cfg.projector.filter), float(case.mu_water))[0].numpy()
-        reference, metal = case.reference_hu[0].numpy(), case.metal_mask[0].numpy()
-        crop = body_crop(case.body_mask[0].numpy())
+        scan, truth = case.scan, case.truth
+        hu = scan.image_hu(scan.measured, cfg.projector.filter)[0, 0].numpy()
+        reference, metal = truth.reference_hu[0, 0].numpy(), scan.metal_mask[0, 0].numpy()
+        crop = body_crop(truth.body_mask[0, 0].numpy())
         if figure is None or axes is None:
             height, width = reference[crop].shape
             figure, axes = black_figure(len(names), len(COLUMNS), height / width)
@@ -51,7 +52,7 @@ def main() -> int:
         for ax, title in zip(axes[row], COLUMNS, strict=True):
             paint_mask(ax, metal[crop])
             ax.set_title(title if row == 0 else "", color="white", fontsize=9)
-        largest = float(case.clean.max())
+        largest = float(truth.clean.max())
         label = f"{name}\nlargest metal-free\nline integral {largest:.1f}"
         axes[row, 0].set_ylabel(label, color="white", fontsize=9)
     assert figure is not None

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {
@@ -76,7 +77,7 @@ class _Faults(ast.NodeTransformer):
         self.wanted = wanted
         self.found: list[tuple[int, str]] = []
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         """Leaves out what is no arithmetic: annotations, defaults, decorators, messages."""
         if isinstance(node, (ast.Raise, ast.JoinedStr)):
             return node
@@ -107,7 +108,7 @@ class _Faults(ast.NodeTransformer):
         elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
             if self._here(node, f"{type(node.op).__name__} left out"):
                 return node.operand
-        elif isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
             other = not node.value if isinstance(node.value, bool) else node.value + 1
             if self._here(node, f"{node.value} to {other}"):
                 return ast.copy_location(ast.Constant(other), node)

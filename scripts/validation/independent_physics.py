@@ -6,6 +6,7 @@ energies in float64: what ``scripts/benchmark_physics.py`` and the tests hold th
 
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def direct_sum(lengths_mm: dict[str, NDArray[np.float64]], power: int = 1) -> ND
     return np.asarray((np.exp(-exponent) * weights).sum(-1) / weights.sum())
 
 
-def chord(disk: Disk, theta: NDArray[np.float64], s: NDArray[np.float64]) -> NDArray[np.float64]:
+def chord(disk: Disk, theta: NDArray[Any], s: NDArray[Any]) -> NDArray[np.float64]:
     """Length of each ray ``(θ, s)`` within a disk."""
     x, y, radius = disk
     distance = s[None, :] - (x * np.cos(theta) + y * np.sin(theta))[:, None]
