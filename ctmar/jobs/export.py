@@ -1,4 +1,4 @@
-"""Export: a checkpoint's generator as safetensors, and a card that says what it is."""
+"""Export: a checkpoint's generator as safetensors or as a graph, and a card that says what it is."""
 
 import json
 import subprocess
@@ -16,6 +16,7 @@ from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.jobs.benchmark import from_checkpoint
 from ctmar.jobs.evaluate import load_checkpoint
+from ctmar.learned.graph import GRAPHS, save_graph
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.pretrained import save
 from ctmar.learned.weights import available
@@ -45,8 +46,13 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     card = describe(trained, checkpoint, cfg.commit or commit_at_hand())
     if cfg.summary is not None:
         card["figures"] = figures(Path(str(cfg.summary)), str(cfg.method))
-    node: Any = OmegaConf.to_container(trained.model.method, resolve=True)
-    save(output, model, node, make(trained.geometry.beam), card)
+    beam = make(trained.geometry.beam)
+    if output.suffix in GRAPHS:
+        card["graph"] = {"channels": list(model.inputs), "slices": model.slices, **model.units._asdict()}
+        card["graph"]["differs"] = save_graph(output, model, beam)
+    else:
+        node: Any = OmegaConf.to_container(trained.model.method, resolve=True)
+        save(output, model, node, beam, card)
     text = card_text(output.stem, card, sum(p.numel() for p in model.generator.parameters()))
     write_text(output.with_suffix(".md"), text)
     print(f"{output} ({output.stat().st_size / 1e6:.1f} MB) and {output.with_suffix('.md').name}")
@@ -115,8 +121,7 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         f"# {name}",
         "",
         f"Completes the metal trace of a parallel-beam sinogram ({bins}; others are resampled), as a"
-        f" residual to {_fill(card)}; {parameters:,} parameters. Load it with"
-        " `model=pretrained model.weights=FILE`, or `ctmar.learned.pretrained.load(FILE)`.",
+        f" residual to {_fill(card)}; {parameters:,} parameters. {_loading(card)}",
         "",
         f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
         f" source {data['source']}{scale}, metal from {data['metal']}{scanned}.",
@@ -130,6 +135,19 @@ def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
         lines += ["", _uncertainty(card["uncertainty"])]
     lines += ["", "## Limits", *(f"- {limit}" for limit in card["limits"])]
     return "\n".join(lines) + "\n"
+
+
+def _loading(card: dict[str, Any]) -> str:
+    """How the file is used."""
+    if "graph" not in card:
+        return "Load it with `model=pretrained model.weights=FILE`, or `ctmar.learned.pretrained.load(FILE)`."
+    graph = card["graph"]
+    return (
+        f"A graph: `(batch, {len(graph['channels']) * graph['slices']}, views, bins)` to"
+        f" `(batch, {graph['slices']}, views, bins)`, what is added to the fill, a line integral. Channels,"
+        f" {graph['slices']} a name: {', '.join(graph['channels'])}; sinograms divided by"
+        f" {graph['sinogram']:g}, lengths by {graph['path_mm']:g} mm (`ctmar.inputs.stack_inputs`)."
+    )
 
 
 def _fill(card: dict[str, Any]) -> str:

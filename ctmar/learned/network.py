@@ -28,7 +28,7 @@ class NetworkMethod(nn.Module, Method):
     A network that ends in a layer of zeros starts exactly at its fill.
 
     Args:
-        network: Makes the network from its numbers of channels.
+        network: Makes the network from its numbers of channels; or a network that is made.
         inputs: Channels by name; their order is that of the network's input.
         fill: The method that the network's output is added to; ``zero`` is the essay's plain form.
         slices: 1, or 3 adjacent slices as channels, all of which are completed.
@@ -48,7 +48,7 @@ class NetworkMethod(nn.Module, Method):
 
     def __init__(
         self,
-        network: MakeNetwork,
+        network: MakeNetwork | nn.Module,
         inputs: Mapping[str, Channel],
         fill: Method,
         slices: int = 1,
@@ -76,8 +76,10 @@ class NetworkMethod(nn.Module, Method):
         self.generator = AngularWrap(self._made(network), wrap_views)
         self.refinement = refinement
 
-    def _made(self, network: MakeNetwork) -> nn.Module:
+    def _made(self, network: MakeNetwork | nn.Module) -> nn.Module:
         channels = len(self.inputs) * self.slices, self.slices
+        if isinstance(network, nn.Module):
+            return network
         if "hole_channel" not in inspect.signature(network).parameters:
             return network(*channels)
         if "trace" not in self.inputs:
@@ -124,10 +126,27 @@ class NetworkMethod(nn.Module, Method):
     def predict(self, scan: Scan, fill: Tensor, inputs: Tensor) -> Tensor:
         """The same as :meth:`trace` from a fill and inputs at hand."""
         # float: under autocast the network returns bfloat16, too coarse to add to a line integral.
-        residual = self.generator(inputs[..., self.window_of(scan)]).float()
+        seen = inputs[..., self.window_of(scan)]
+        residual = self._answer(seen).float()
         edge = (inputs.shape[-1] - residual.shape[-1]) // 2
         residual = torch.nn.functional.pad(residual, (edge, edge))
         return fill + self.residual_scale * residual
+
+    def _answer(self, seen: Tensor) -> Tensor:
+        """The network's; a CtmarError where it is of another size."""
+        wanted = (len(seen), self.slices, *seen.shape[-2:])
+        try:
+            found: Tensor = self.generator(seen)
+        except RuntimeError as error:
+            weights = next((p for p in self.generator.parameters() if p.ndim > 1), None)
+            if weights is None or weights.shape[1] == seen.shape[1]:
+                raise
+            raise CtmarError(
+                f"network must take {seen.shape[1]} channels ({', '.join(self.inputs)}), got: {error}"
+            ) from error
+        if found.shape != wanted:
+            raise CtmarError(f"network must return the shape {wanted}, got {tuple(found.shape)}")
+        return found
 
     def window_of(self, scan: Scan) -> slice:
         """The bins that the network sees: what lies far from the trace has no say in it, and takes time."""

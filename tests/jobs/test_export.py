@@ -1,6 +1,7 @@
 """A checkpoint as weights with a card, and those weights through the evaluation."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.config.build import build_model, plain
 from ctmar.errors import CtmarError
 from ctmar.jobs.benchmark import from_checkpoint
-from ctmar.jobs.calibrate import main as calibrate
+from ctmar.jobs.cli import main
 from ctmar.jobs.correct import method_from_checkpoint
 from ctmar.jobs.evaluate import run as evaluate_run
 from ctmar.jobs.export import run as export_run
@@ -18,6 +19,7 @@ from ctmar.jobs.train import train
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.pretrained import Pretrained, load
 from ctmar.learned.weights import read
+from tests.children import run
 from tests.tiny_runs import SMALL_NETWORK, TINY
 
 
@@ -26,7 +28,7 @@ def summary_of(folder: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     train(tiny("seed=3", "trainer.max_epochs=1"))
     best, file = tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "out" / "mine.safetensors"
     options = [f"ckpt_path={best}", f"output={file}", "method=model", "commit=abc"]
@@ -47,7 +49,8 @@ def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path, ca
 
     before = read(file)[1]
     cases = [*TINY, *SMALL_NETWORK, f"paths.cache_dir={tmp_path}/cache", "--cases", "4", "--test-cases", "3"]
-    assert calibrate([str(file), *cases, "--coverage", "0.8"]) == 0
+    monkeypatch.setattr(sys, "argv", ["ctmar", str(file), *cases, "--coverage", "0.8"])
+    assert main("calibrate") == 0
     about, state = read(file)
     assert all(torch.equal(state[name], value) for name, value in before.items())
     told = about["card"].pop("uncertainty")
@@ -123,6 +126,36 @@ def test_an_export_that_would_be_something_else_is_refused(
     with pytest.raises(CtmarError, match=message):
         export(tiny, ckpt)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pt2", ".pt"])
+def test_a_graph_answers_as_its_network_without_ctmar(tiny, tmp_path: Path, suffix: str) -> None:  # type: ignore[no-untyped-def]
+    ckpt, file = checkpoint(tiny, tmp_path / "a.ckpt"), tmp_path / "out" / f"mine{suffix}"
+    export_run(tiny(f"ckpt_path={ckpt}", f"output={file}", "commit=abc", job="export", bare=True))
+    method = from_checkpoint(str(ckpt))
+    assert isinstance(method, NetworkMethod)
+    beam = tiny().geometry.beam
+    inputs = torch.randn(3, 6, beam.num_angles, beam.det_count)
+    with torch.no_grad():
+        wanted = method.residual_scale * method.generator(inputs)
+    assert wanted.abs().max() > 0.01
+    torch.save(inputs, tmp_path / "in")
+    read = {
+        ".pt2": "torch.export.load('out/mine.pt2').module()",
+        ".pt": "torch.jit.load('out/mine.pt')",
+    }[suffix]
+    code = (
+        "import sys, torch; assert not any(m.startswith('ctmar') for m in sys.modules);"
+        f" torch.save({read}(torch.load('in', weights_only=True)), 'found')"
+    )
+    out = run([sys.executable, "-c", code], cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    found = torch.load(tmp_path / "found", weights_only=True)
+    assert torch.allclose(found, wanted, atol=1e-5, rtol=0)
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert "`(batch, 6, views, bins)` to `(batch, 1, views, bins)`" in card
+    assert "measured, trace, fill" in card
 
 
 def test_a_checkpoint_is_taken_as_what_it_is_or_not_at_all(
