@@ -2,7 +2,7 @@
 
 import sys
 
-from ctmar.jobs.study import main
+from ctmar.jobs.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("study"))

@@ -11,7 +11,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ctmar.config.composing import composed, config_dir
+from ctmar.config.composing import composed, options, places, searching
 from ctmar.config.named import Keys, Named, Node, leaves, raw
 
 ABSENT: Any = object()
@@ -60,17 +60,21 @@ def changed(
     return OmegaConf.create(out), _told(run, out)
 
 
-@cache
 def _composed(job: str, *overrides: str) -> Node:
-    """A config of ctmar's own; to be read, not changed."""
-    return raw(composed(job, overrides))
+    """A job's config without the command line's overrides; to be read, not changed."""
+    return _composed_in(places(), job, *overrides)
+
+
+@cache
+def _composed_in(folders: tuple[str, ...], job: str, *overrides: str) -> Node:
+    with searching(folders):
+        return raw(composed(job, overrides))
 
 
 def _options(job: str, group: str, keys: Keys) -> list[Any]:
     """The node of each option of a group, as composed into the plain config; none where it has no place."""
-    names = sorted(file.stem for file in (config_dir() / group.partition("@")[0]).glob("*.yaml"))
     try:
-        return [_at(_composed(job, f"{group}={name}"), keys) for name in names]
+        return [_at(_composed(job, f"{group}={name}"), keys) for name in options(group.partition("@")[0])]
     except ConfigCompositionException:
         return []
 

@@ -1,6 +1,9 @@
 """A job's config, composed from the folder of configs that travels with the package."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,52 @@ def config_dir() -> Path:
     raise CtmarError(f"configs must lie in {package} or beside it, found none")
 
 
+_PLACES: ContextVar[tuple[str, ...]] = ContextVar("places", default=())
+
+
+@contextmanager
+def searching(places: Sequence[str | Path]) -> Iterator[None]:
+    """Has :func:`composed` look for options in a user's places first.
+
+    Args:
+        places: Folders, or what ``hydra.searchpath`` takes (``file://…``, ``pkg://…``).
+
+    Raises:
+        CtmarError: One of them is no folder.
+    """
+    for place in places:
+        if "://" not in str(place) and not Path(place).is_dir():
+            raise CtmarError(f"--config-dir must be a folder, got {str(place)!r}, which is none")
+    found = (str(place) if "://" in str(place) else f"file://{Path(place).resolve()}" for place in places)
+    token = _PLACES.set(tuple(found))
+    try:
+        yield
+    finally:
+        _PLACES.reset(token)
+
+
+def places() -> tuple[str, ...]:
+    """Where a user's options are looked for, as ``hydra.searchpath`` takes it."""
+    return _PLACES.get()
+
+
+def searchpath() -> list[str]:
+    """The override by which a job of its own looks there too; none where there is nothing to tell."""
+    return [f"hydra.searchpath=[{','.join(map(_quoted, places()))}]"] if places() else []
+
+
+def config_folders() -> list[Path]:
+    """The folders in which options are looked for: a user's first, then ctmar's."""
+    theirs = [Path(place.removeprefix("file://")) for place in places() if place.startswith("file://")]
+    return [*theirs, config_dir()]
+
+
+def options(group: str) -> dict[str, Path]:
+    """A group's options by name, in the order of the alphabet, and their files."""
+    files = [file for folder in reversed(config_folders()) for file in (folder / group).glob("*.yaml")]
+    return dict(sorted((file.stem, file) for file in files))
+
+
 def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
     """A job's config with overrides, whatever the command line's: for what works on several."""
     from hydra import compose, initialize_config_dir
@@ -31,6 +80,17 @@ def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
     running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
     try:
         with initialize_config_dir(str(config_dir().resolve()), version_base="1.3"):
-            return compose(job, overrides=renamed(overrides))
+            return compose(job, overrides=[*searchpath(), *renamed(overrides)])
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def _quoted(place: str) -> str:
+    escaped = place.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def importable(folder: Path) -> None:
+    """Lets classes that a config names be imported from a folder, after all that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -5,7 +5,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.config.composing import composed, config_dir
+from ctmar.config.composing import composed, options
 from ctmar.errors import CtmarError
 
 
@@ -38,4 +38,4 @@ def _options(group: str) -> list[str]:
     """Names of a group's options: of the running job's search path, else of ctmar's own."""
     if GlobalHydra.instance().is_initialized():
         return GlobalHydra.instance().config_loader().get_group_options(group)
-    return sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
+    return list(options(group))

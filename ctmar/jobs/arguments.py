@@ -1,7 +1,7 @@
-"""Arguments of ``ctmar correct``, ``inspect`` and ``compare``; imports nothing heavy: help comes at once."""
+"""Arguments of the commands that take no config; imports nothing heavy: help comes at once."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "pretrained", "pretrained_mbhc")
@@ -13,15 +13,16 @@ EXTRAS = ("difference", "uncertainty", "seg")
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command; argparse itself answers ``--help`` and mistakes."""
-    return {"correct": _correct, "inspect": _inspect, "compare": _compare}[name]().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog=f"ctmar {name}")
+    PARSERS[name](parser)
+    return parser.parse_intermixed_args(arguments)
 
 
-def _correct() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ctmar correct",
-        description="Reduces metal artifacts in a reconstructed CT scan. Not a medical device.",
-        epilog="OUTPUT is a new folder with a derived DICOM series, or a volume file of INPUT's format;"
-        " with a report beside it. INPUT is only read.",
+def _correct(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Reduces metal artifacts in a reconstructed CT scan. Not a medical device."
+    parser.epilog = (
+        "OUTPUT is a new folder with a derived DICOM series, or a volume file of INPUT's format;"
+        " with a report beside it. INPUT is only read."
     )
     parser.add_argument(
         "input", metavar="INPUT", type=Path, help="DICOM folder, zip or file; NIfTI, NRRD, MHA"
@@ -40,23 +41,19 @@ def _correct() -> argparse.ArgumentParser:
         default=METHODS[0],
         help=f"or by one of {', '.join(METHODS)} (default: {METHODS[0]}), or one of configs/model",
     )
+    _config_dir(parser)
     _metal(parser)
     parser.add_argument("--also", metavar="LIST", default="", help=f"write more, from {','.join(EXTRAS)}")
     parser.add_argument("--overwrite", action="store_true", help="replace an OUTPUT that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress, no notes")
-    return parser
 
 
-def _inspect() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ctmar inspect",
-        description="Says what a folder or file holds, whether there is metal, and what would be done.",
-    )
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Says what a folder or file holds, whether there is metal, and what would be done."
     parser.add_argument(
         "input", metavar="FOLDER", type=Path, help="DICOM folder, zip or file; NIfTI, NRRD, MHA"
     )
     _metal(parser)
-    return parser
 
 
 def _metal(parser: argparse.ArgumentParser) -> None:
@@ -78,12 +75,86 @@ def _metal(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
 
 
-def _compare() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ctmar compare", description="Compares runs case by case on one page."
+def _config_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config-dir",
+        "-cd",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="a folder of your own configs (model/mine.yaml …), looked through before ctmar's",
     )
+
+
+def _overrides(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=what)
+    _config_dir(parser)
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Compares runs case by case on one page."
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of a sweep")
     parser.add_argument("--out", type=Path, default=Path("outputs/compare.html"), help="the page")
     parser.add_argument("--method", default="model", help="which method of each run (default: model)")
     parser.add_argument("--metrics", nargs="+", default=list(COMPARED), help="columns of the table")
-    return parser
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.description = "The same training under several choices and seeds, scored on the same tests."
+    parser.add_argument("study", help="a name in configs/study, or a YAML file")
+    _overrides(parser, "of all trainings and tests: trainer.max_epochs=5 …")
+    parser.add_argument("--folder", type=Path, help="where the runs go (default: outputs/studies/NAME)")
+    parser.add_argument("--jobs", type=_from(1), default=2, help="trainings at a time, one thread each")
+
+
+def _recipe(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Fits the U-Net, tunes the GAN from it, sweeps λ, and compares them."
+    _overrides(parser, "of all steps: geometry=small trainer.max_epochs=5 …")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/recipe"), help="where the runs go")
+    parser.add_argument("--lambdas", nargs="+", type=float, default=[10.0, 100.0, 1000.0, 10000.0])
+
+
+def _calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Fits the uncertainty of weights on validation cases, and puts it on their card."
+    parser.add_argument("weights", help="a .safetensors file, or the name of weights that ctmar ships")
+    _overrides(parser, "cases like the training's (default: experiment=unet_pretrain)")
+    parser.add_argument("--cases", type=_from(2), default=40, help="validation cases to fit on")
+    parser.add_argument("--test-cases", type=_from(2), default=40, help="test cases to tell the coverage of")
+    parser.add_argument("--coverage", type=float, default=0.9, help="share of errors that shall lie within")
+    parser.add_argument("--out", type=Path, help="file with the new card (default: the weights' own)")
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Writes a checkpoint or weights of an earlier version as today's."
+    parser.add_argument("file", metavar="FILE", type=Path, help="a .ckpt or .safetensors file; only read")
+    parser.add_argument("out", metavar="OUT", type=Path, help="where it goes; of the same suffix")
+
+
+def _new(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Lays out a project of your own: a method, a network, configs, a test, a README."
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder")
+
+
+def _from(least: int) -> Callable[[str], int]:
+    """A whole number that is not less."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} on, got {text!r}")
+        return int(text)
+
+    return number
+
+
+PARSERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "correct": _correct,
+    "inspect": _inspect,
+    "compare": _compare,
+    "study": _study,
+    "recipe": _recipe,
+    "calibrate": _calibrate,
+    "convert": _convert,
+    "new": _new,
+}
+"""What adds a command's arguments to its parser."""

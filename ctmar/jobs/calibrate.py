@@ -13,7 +13,6 @@ from ctmar.config.composing import composed
 from ctmar.data.dataset import CaseDataset
 from ctmar.files import write_text
 from ctmar.jobs.export import card_text
-from ctmar.jobs.mistakes import printed
 from ctmar.learned.pretrained import Pretrained, load
 from ctmar.learned.uncertainty import ErrorModel, fit_error_model, rank_correlation
 from ctmar.learned.weights import rewrite_card
@@ -21,22 +20,11 @@ from ctmar.learned.weights import rewrite_card
 BANDS = 5
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fits, prints the coverage on test cases, writes the card; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="calibrate.py", description=__doc__)
-    parser.add_argument("weights", help="a .safetensors file, or the name of weights that ctmar ships")
-    parser.add_argument(
-        "overrides", nargs="*", help="cases like the training's (default: experiment=unet_pretrain)"
-    )
-    parser.add_argument("--cases", type=int, default=40, help="validation cases to fit on")
-    parser.add_argument("--test-cases", type=int, default=40, help="test cases to tell the coverage of")
-    parser.add_argument("--coverage", type=float, default=0.9, help="share of errors that shall lie within")
-    parser.add_argument("--out", type=Path, help="file with the new card (default: the weights' own)")
-    given = parser.parse_intermixed_args(arguments)
-    if min(given.cases, given.test_cases) < 2:
-        parser.error("cases and test cases must be 2 or more")
-    counts = given.cases, given.test_cases
-    return printed(lambda: calibrate(given.weights, given.overrides, *counts, given.coverage, given.out))
+def run(arguments: argparse.Namespace) -> None:
+    """Fits, writes the card, and prints the coverage on test cases."""
+    counts = arguments.cases, arguments.test_cases
+    given = arguments.weights, arguments.overrides, *counts, arguments.coverage, arguments.out
+    print(calibrate(*given))
 
 
 def calibrate(

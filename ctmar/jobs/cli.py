@@ -13,19 +13,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctmar.config.composing import config_dir
+from ctmar.config.composing import config_dir, importable, searching
 from ctmar.config.environment import drop_empty
 from ctmar.config.moved import renamed
-from ctmar.errors import CtmarError, flat
-from ctmar.jobs.mistakes import of_system, one_line
+from ctmar.jobs.mistakes import one_line
 from ctmar.jobs.processes import relaunchable
 
 if TYPE_CHECKING:
     pass
 
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
-COMMANDS = ("correct", "inspect", "compare")
-"""Jobs on a user's scan or runs, with arguments of their own in place of a config."""
+COMMANDS = ("correct", "inspect", "compare", "study", "recipe", "calibrate", "convert", "new")
+"""Jobs with arguments of their own in place of a config: on scans, on runs, on several trainings."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
 
@@ -33,15 +32,16 @@ def main(job: str | None = None) -> int:
     """Runs a job with the overrides in ``sys.argv``; returns the exit status.
 
     Args:
-        job: One of :data:`JOBS`; None takes it from the first argument.
+        job: One of :data:`JOBS` or :data:`COMMANDS`; None takes it from the first argument.
     """
     if job is None:
         job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
         if job not in (*JOBS, *COMMANDS):
-            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [OVERRIDE ...]", file=sys.stderr)
+            print(f"usage: ctmar {{{'|'.join(JOBS)}}} [--config-dir DIR] [OVERRIDE ...]", file=sys.stderr)
             print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
             return 0 if job in ("-h", "--help") else 2
     drop_empty()
+    importable(Path.cwd())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a ± must not end a run on an ASCII terminal
@@ -73,15 +73,16 @@ def _command(name: str) -> int:
     """Runs a job with arguments of its own; bad input is one line."""
     arguments = import_module("ctmar.jobs.arguments").parse(name, sys.argv[1:])
     try:
-        import_module(f"ctmar.jobs.{name}").run(arguments)
+        with searching(vars(arguments).get("config_dir", ())):
+            import_module(f"ctmar.jobs.{name}").run(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except CtmarError as error:
-        print(f"error: {flat(error)}", file=sys.stderr, flush=True)
-        return 2
-    except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"error: {of_system(error)}", file=sys.stderr)
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr, flush=True)
         return 2
     return 0
 
@@ -96,7 +97,7 @@ def _hydra_main(job: str, lines: list[str]) -> None:
     import hydra
     from omegaconf import DictConfig, open_dict
 
-    started = os.getpid()
+    started, home = os.getpid(), Path.cwd()
 
     def task(cfg: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
@@ -107,7 +108,8 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             cfg.paths.output_dir = str(folder)
         try:
             found_by = [o for o in hydra_config.overrides.hydra if o.startswith("hydra.searchpath")]
-            with relaunchable(job, hydra_config, folder):
+            importable(home)  # here it may be a launcher's worker
+            with relaunchable(job, hydra_config, folder), searching(_theirs(hydra_config)):
                 return _job(job)(cfg, [*hydra_config.overrides.task, *found_by])
         except Exception as error:
             _remove_untouched(folder)
@@ -120,6 +122,14 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             return None
 
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=job)(task)()
+
+
+def _theirs(hydra_config: Any) -> list[str]:
+    """Where options are looked for beside Hydra's and ctmar's own."""
+    found = [source for source in hydra_config.runtime.config_sources if source.schema in ("file", "pkg")]
+    return [
+        f"{source.schema}://{source.path}" for source in found if source.provider not in ("hydra", "main")
+    ]
 
 
 def _job(name: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What earlier versions wrote, as it is written today: ``python scripts/tools/convert.py FILE OUT``."""
+"""What earlier versions wrote, as it is written today: ``ctmar convert FILE OUT``."""
 
 import argparse
 import json
@@ -15,7 +15,6 @@ from ctmar.config.moved import upgraded
 from ctmar.config.moved_targets import renamed
 from ctmar.errors import CtmarError
 from ctmar.files import whole
-from ctmar.jobs.mistakes import printed
 from ctmar.learned.earlier import about_of, method_node, state_of
 from ctmar.learned.weights import KEY, write
 
@@ -28,13 +27,9 @@ OPTIMIZER = ("learning_rate", "weight_decay", "betas", "scheduler", "clip", "acc
 SHARED = ("channels", "num_res_units", "norm", "downscale")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Converts a file; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="convert.py", description=__doc__)
-    parser.add_argument("file", type=Path, help="a checkpoint (.ckpt) or exported weights (.safetensors)")
-    parser.add_argument("out", type=Path, help="where it goes as today's ctmar reads it")
-    given = parser.parse_args(arguments)
-    return printed(lambda: convert(given.file, given.out))
+def run(arguments: argparse.Namespace) -> None:
+    """Converts a file and says so."""
+    print(convert(arguments.file, arguments.out))
 
 
 def convert(file: Path, out: Path) -> str:

@@ -112,7 +112,7 @@ def load_checkpoint(path: str) -> dict[str, Any]:
     if isinstance(checkpoint, dict) and is_earlier(checkpoint):
         raise CtmarError(
             f"ckpt_path must be of this version, {path!r} is of an earlier one:"
-            " python scripts/tools/convert.py FILE OUT converts it"
+            " ctmar convert FILE OUT converts it"
         )
     if not isinstance(checkpoint, dict) or CONFIG_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise CtmarError(f"ckpt_path must be a checkpoint of a ctmar run with its config, {path!r} is none")

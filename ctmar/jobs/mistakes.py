@@ -1,8 +1,5 @@
 """What a user can mend, said in one line: of a config, an option's extra, the machine."""
 
-import sys
-from collections.abc import Callable
-
 from ctmar.errors import CtmarError, flat
 
 EXTRAS = {
@@ -11,19 +8,6 @@ EXTRAS = {
     "Neither `tensorboard` nor `tensorboardX` is available": ("logger=tensorboard", "tensorboard"),
 }
 """What an error of another library holds where an option's extra is missing."""
-
-
-def printed(job: Callable[[], str]) -> int:
-    """Prints what a script's job returns; a user's mistake is one line. Returns the exit status."""
-    try:
-        print(job())
-    except Exception as error:
-        line = one_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def one_line(error: BaseException) -> str | None:
@@ -55,7 +39,7 @@ def one_line(error: BaseException) -> str | None:
 def _of_machine(error: BaseException) -> str | None:
     """The line for what is the machine's: its disk, its memory, its network."""
     if isinstance(error, OSError) and error.errno is not None:
-        return of_system(error)
+        return _of_system(error)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         return (
             f"a process that loads cases died, perhaps for want of memory: {flat(error).rstrip('.')};"
@@ -69,7 +53,7 @@ def _of_machine(error: BaseException) -> str | None:
     return None
 
 
-def of_system(error: OSError) -> str:
+def _of_system(error: OSError) -> str:
     """The line for an error of the system: its reason, and the file."""
     reason = error.strerror or str(error) or type(error).__name__
     return flat(f"{reason}: {error.filename}" if error.filename else reason)

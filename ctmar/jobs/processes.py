@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import ctmar
+from ctmar.config.composing import searchpath
 
 OF_A_TRAINING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 """Variables in which Lightning tells processes of one another."""
 
 
-def job_command(job: str, arguments: Sequence[str] = ()) -> list[str]:
-    """The command that runs a job in a process of its own, wherever the package lies."""
+def _command(job: str, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, str(Path(ctmar.__file__).with_name("__main__.py")), job, *arguments]
+
+
+def job_command(job: str, arguments: Sequence[str] = ()) -> list[str]:
+    """The command that runs a job in a process of its own, wherever the package lies.
+
+    It finds a user's options where this process does.
+    """
+    return _command(job, [*arguments, *searchpath()])
 
 
 @contextmanager
@@ -35,7 +43,7 @@ def relaunchable(job: str, hydra_config: Any, folder: Path) -> Iterator[None]:
 
     main = sys.modules["__main__"]
     program, environment = (sys.argv, main.__spec__), {name: os.environ.get(name) for name in OF_A_TRAINING}
-    sys.argv, main.__spec__ = job_command(job, _arguments(hydra_config))[1:], None
+    sys.argv, main.__spec__ = _command(job, _arguments(hydra_config))[1:], None
     with read_write(hydra_config):
         hydra_config.run.dir = str(folder)
     try:

@@ -7,20 +7,12 @@ from pathlib import Path
 
 from ctmar.errors import CtmarError
 from ctmar.jobs.compare import compare
-from ctmar.jobs.mistakes import printed
 from ctmar.jobs.processes import job_command
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is not done yet of the three steps, then compares; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="recipe.py", description="Fits the U-Net, tunes the GAN from it, sweeps λ, and compares them."
-    )
-    parser.add_argument("overrides", nargs="*", help="of all steps: geometry=small trainer.max_epochs=5 …")
-    parser.add_argument("--folder", type=Path, default=Path("outputs/recipe"), help="where the runs go")
-    parser.add_argument("--lambdas", nargs="+", type=float, default=[10.0, 100.0, 1000.0, 10000.0])
-    given = parser.parse_intermixed_args(arguments)
-    return printed(lambda: recipe(given.folder, given.lambdas, given.overrides))
+def run(arguments: argparse.Namespace) -> None:
+    """Runs what is not done yet of the three steps, compares, and prints the table."""
+    print(recipe(arguments.folder, arguments.lambdas, arguments.overrides))
 
 
 def recipe(folder: Path, lambdas: Sequence[float], overrides: Sequence[str] = ()) -> str:

@@ -19,13 +19,12 @@ import numpy as np
 import yaml
 
 from ctmar.config.build import build_data, build_model, case_settings, method_of
-from ctmar.config.composing import composed, config_dir
+from ctmar.config.composing import composed, options
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import center_images
 from ctmar.files import write_text
 from ctmar.jobs.benchmark import from_checkpoint
-from ctmar.jobs.mistakes import printed
 from ctmar.jobs.processes import job_command
 from ctmar.methods import LI, NMAR, Method, Uncorrected
 from ctmar.metrics import bootstrap_mean, near_metal_mask, rmse
@@ -66,11 +65,10 @@ class Study:
         Raises:
             CtmarError: If there is none, or it lacks a part.
         """
-        folder = config_dir() / "study"
-        path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
-            raise CtmarError(f"a study must be one of {known}, or a YAML file, got {name!r}")
+        known = options("study")
+        path = Path(name) if name.endswith((".yaml", ".yml")) else known.get(name)
+        if path is None or not path.is_file():
+            raise CtmarError(f"a study must be one of {', '.join(known)}, or a YAML file, got {name!r}")
         try:
             given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -83,18 +81,11 @@ class Study:
         return study
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is not done yet of a study and prints its table; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="study.py", description=__doc__)
-    parser.add_argument("study", help="a name in configs/study, or a YAML file")
-    parser.add_argument("overrides", nargs="*", help="of all trainings and tests: trainer.max_epochs=5 …")
-    parser.add_argument("--folder", type=Path, help="where the runs go (default: outputs/studies/NAME)")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
-    given = parser.parse_intermixed_args(arguments)
-    if given.jobs < 1:
-        parser.error("jobs must be 1 or more")
-    folder = given.folder or Path("outputs/studies") / Path(given.study).stem
-    return printed(lambda: run_study(Study.load(given.study), folder, given.jobs, given.overrides))
+def run(arguments: argparse.Namespace) -> None:
+    """Runs what is not done yet of a study and prints its table."""
+    name = arguments.study
+    folder = arguments.folder or Path("outputs/studies") / Path(name).stem
+    print(run_study(Study.load(name), folder, arguments.jobs, arguments.overrides))
 
 
 def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str] = ()) -> str:

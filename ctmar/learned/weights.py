@@ -44,8 +44,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CtmarError(f"weights must be a safetensors file, {path} is none: {short(error)}") from None
     if isinstance(about, dict) and about.get("schema") == 1:
         raise CtmarError(
-            f"weights must be of schema {SCHEMA}, {path} is of 1:"
-            " python scripts/tools/convert.py FILE OUT makes it so"
+            f"weights must be of schema {SCHEMA}, {path} is of 1: ctmar convert FILE OUT makes it so"
         )
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise CtmarError(f"weights must be exported by ctmar (schema {SCHEMA}), {path} is not")

@@ -1,6 +1,7 @@
 """A study trains what is not trained yet, scores all on the same cases, and says by how much they differ."""
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,16 @@ import yaml
 from ctmar.config.composing import composed, config_dir
 from ctmar.errors import CtmarError
 from ctmar.jobs import study as module
-from ctmar.jobs.study import Study, as_table, main, run_study
+from ctmar.jobs.cli import main
+from ctmar.jobs.study import Study, as_table, run_study
 from tests.tiny_runs import SMALL_NETWORK, TINY
 
 SHIPPED = sorted(file.stem for file in (config_dir() / "study").glob("*.yaml"))
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["ctmar", *arguments])
+    return main("study")
 
 
 def study(**changes: object) -> Study:
@@ -65,8 +72,8 @@ def test_a_study_that_lacks_a_part_is_refused(tmp_path: Path, change: dict, mess
         Study.load(str(tmp_path / "own.yaml"))
 
 
-def test_an_unknown_study_is_one_line_that_names_the_known(capsys) -> None:  # type: ignore[no-untyped-def]
-    assert main(["nothing"]) == 2
+def test_an_unknown_study_is_one_line_that_names_the_known(capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    assert call(monkeypatch, "nothing") == 2
     assert "a study must be one of claim, inputs" in capsys.readouterr().err
 
 
@@ -89,10 +96,10 @@ def test_a_study_trains_once_and_scores_every_training(tmp_path: Path, cache: Pa
     assert "training" not in capfd.readouterr().out
 
 
-def test_a_setting_that_is_wrong_is_one_line(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_setting_that_is_wrong_is_one_line(tmp_path: Path, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     given = {"title": "t", "base": TINY, "trainings": {"a": ["model.learning_rate=-1"]}, "tests": {"x": []}}
     (tmp_path / "own.yaml").write_text(
         yaml.safe_dump(given | {"seeds": [0], "baseline": "a"}), encoding="utf-8"
     )
-    assert main([str(tmp_path / "own.yaml"), "--folder", str(tmp_path / "out")]) == 2
+    assert call(monkeypatch, str(tmp_path / "own.yaml"), "--folder", str(tmp_path / "out")) == 2
     assert capsys.readouterr().err == "error: learning_rate must be positive, got -1\n"

@@ -310,7 +310,7 @@ def test_a_file_of_schema_1_says_how_it_becomes_one_of_today(tmp_path, file) -> 
     about, state = read(file)
     old = {"ctmar": json.dumps(about | {"schema": 1})}
     save_file(state, tmp_path / "old.safetensors", metadata=old)
-    with pytest.raises(CtmarError, match=r"must be of schema 2, .*old\.safetensors is of 1: .*convert\.py"):
+    with pytest.raises(CtmarError, match=r"must be of schema 2, .*old\.safetensors is of 1: .*ctmar convert"):
         load(tmp_path / "old.safetensors")
 
 
