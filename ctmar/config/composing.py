@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,8 @@ def config_dir() -> Path:
     raise CtmarError(f"configs must lie in {package} or beside it, found none")
 
 
-_PLACES: ContextVar[tuple[str, ...]] = ContextVar("places", default=())
+_places: list[str] = []
+"""Of this process: its threads look there too, which a context variable's value would not reach."""
 
 
 @contextmanager
@@ -42,16 +42,16 @@ def searching(places: Sequence[str | Path]) -> Iterator[None]:
         if "://" not in str(place) and not Path(place).is_dir():
             raise CtmarError(f"--config-dir must be a folder, got {str(place)!r}, which is none")
     found = (str(place) if "://" in str(place) else f"file://{Path(place).resolve()}" for place in places)
-    token = _PLACES.set(tuple(found))
+    before, _places[:] = list(_places), found
     try:
         yield
     finally:
-        _PLACES.reset(token)
+        _places[:] = before
 
 
 def places() -> tuple[str, ...]:
     """Where a user's options are looked for, as ``hydra.searchpath`` takes it."""
-    return _PLACES.get()
+    return tuple(_places)
 
 
 def searchpath() -> list[str]:

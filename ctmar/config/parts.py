@@ -5,8 +5,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.config.composing import composed, options
+from ctmar.config.composing import composed, options, places
 from ctmar.errors import CtmarError
+
+PLAIN = "export"
+"""A config without parts of its own, to which one is added."""
 
 
 class UnknownPart(CtmarError):
@@ -23,9 +26,9 @@ def named(group: str, name: str) -> DictConfig:
     Raises:
         UnknownPart: There is no such option.
     """
-    running = GlobalHydra.instance().is_initialized()
     try:
-        whole = compose(f"{group}/{name}") if running else composed(f"{group}/{name}")
+        # A part of a user's own is no config by itself to a Hydra that searches their folder too.
+        whole = compose(f"{group}/{name}") if _is_all_there_is() else composed(PLAIN, [f"+{group}={name}"])
     except HydraException:
         raise UnknownPart(f"{group} must be one of {', '.join(_options(group))}, got {name!r}") from None
     node = whole[group]
@@ -34,8 +37,13 @@ def named(group: str, name: str) -> DictConfig:
     return node
 
 
+def _is_all_there_is() -> bool:
+    """Whether Hydra runs, and searches no places but those that it was started with."""
+    return GlobalHydra.instance().is_initialized() and not places()
+
+
 def _options(group: str) -> list[str]:
     """Names of a group's options: of the running job's search path, else of ctmar's own."""
-    if GlobalHydra.instance().is_initialized():
+    if _is_all_there_is():
         return GlobalHydra.instance().config_loader().get_group_options(group)
     return list(options(group))
