@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.config.moved import upgraded
+from ctmar.config.moved import require_todays, upgraded
 from ctmar.config.moved_targets import renamed
 from ctmar.config.parts import named
 from ctmar.config.typed import check_types
@@ -49,7 +49,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def make(cfg: DictConfig | None, **more: Any) -> Any:
     """Instantiates a config node with plain arguments; an unfit argument is one clear line."""
     if isinstance(cfg, DictConfig):
-        check_types(OmegaConf.to_container(cfg, resolve=True), cfg._get_full_key(None))
+        node, place = OmegaConf.to_container(cfg, resolve=True), cfg._get_full_key(None)
+        if isinstance(node, dict):
+            require_todays(place, node)
+        check_types(node, place)
     try:
         return instantiate(cfg, **more, _convert_="all")
     except TypeError as error:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ctmar.errors import CtmarError
+
 MOVED: dict[str, str] = {
     "scanner.kvp": "scanner.tube.kvp",
     "scanner.filtration_mm": "scanner.tube.filtration_mm",
@@ -124,6 +126,21 @@ def _todays(key: str) -> str:
         if key == old or beneath:
             return new + key[len(old) :]
     return key
+
+
+def require_todays(place: str, node: dict[str, Any]) -> None:
+    """Refuses a key of before that a user's own file still has, and names today's.
+
+    Args:
+        place: Where the node stands in the config, such as ``scanner``.
+        node: Plain types, of a class of ctmar's or without one.
+    """
+    if not _is_ours(node):
+        return
+    for name, value in node.items():
+        new = MOVED.get(f"{place}.{name}")
+        if new is not None and not (isinstance(value, dict) and new.startswith(f"{place}.{name}.")):
+            raise CtmarError(f"{place}.{name} is {new} now: a file of your own must set that")
 
 
 def upgraded(config: dict[str, Any]) -> dict[str, Any]:

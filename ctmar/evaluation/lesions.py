@@ -1,7 +1,7 @@
 """The planted-lesion study: what every method hides, and what it makes up."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -174,14 +174,6 @@ class LesionStudy:
             "cases": self._number,
             "methods": found,
         }
-
-
-def lesion_study(methods: Mapping[str, Method], cases: Iterable[Case], **options: Any) -> LesionStudy:
-    """The study of all cases; ``options`` as in :class:`LesionStudy`."""
-    study = LesionStudy(**options)
-    for case in cases:
-        study.add(methods, case)
-    return study
 
 
 def _array(image: Tensor) -> NDArray[np.float64]:

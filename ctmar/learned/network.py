@@ -68,6 +68,8 @@ class NetworkMethod(nn.Module, Method):
             raise CtmarError(f"margin_bins must be 0 or more, got {margin_bins!r}")
         if slices not in (1, 3):
             raise CtmarError(f"slices must be one of 1, 3, got {slices!r}")
+        if not isinstance(fill, Method):
+            raise CtmarError(f"fill must be a method, got {fill!r}")
         if not inputs:
             raise CtmarError("inputs must name a channel or more, got none")
         self.slices: int = slices

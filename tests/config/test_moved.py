@@ -216,3 +216,20 @@ def test_a_key_that_chose_by_a_name_chooses_an_option_of_its_group() -> None:
     ]
     for group in moved.CHOICES.values():
         assert (composing.config_dir() / group.partition("@")[0]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("scanner.kvp", r"^scanner\.kvp is scanner\.tube\.kvp now: a file of your own must set that$"),
+        ("model.channels", r"^model\.channels is model\.method\.network\.channels now"),
+        ("model.refine", r"^model\.refine is model\.refine\.kind now"),
+    ],
+)
+def test_a_former_key_in_a_file_of_ones_own_is_named(key: str, message: str) -> None:
+    cfg = composed("train", ["geometry=tiny"])
+    OmegaConf.set_struct(cfg, False)
+    OmegaConf.update(cfg, key, "after" if key == "model.refine" else 80)
+    make(composed("train").scanner)
+    with pytest.raises(CtmarError, match=message):
+        make(cfg[key.partition(".")[0]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ctmar.case import Case, Scan, Truth
-from ctmar.evaluation.lesions import lesion_study, plant
+from ctmar.evaluation.lesions import LesionStudy, plant
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.methods import LI, Method, linear_interpolation
 from ctmar.methods.elsewhere import FunctionMethod
@@ -87,7 +87,10 @@ class Inventor(Method):
 def study() -> dict:
     methods = {"li": LI_AT_HAND, "eraser": FunctionMethod(erase, "eraser"), "inventor": Inventor()}
     cases = [case(n) for n in range(12)]
-    return lesion_study(methods, cases, fills={"li": LI()}, count=2, radius_mm=4.0).summary()
+    found = LesionStudy(fills={"li": LI()}, count=2, radius_mm=4.0)
+    for one in cases:
+        found.add(methods, one)
+    return found.summary()
 
 
 def test_what_hides_lesions_misses_all_and_what_invents_them_is_false(study) -> None:
@@ -110,5 +113,6 @@ def test_detectability_is_chance_where_nothing_is_left_and_high_in_the_clean_ima
 def test_a_case_without_room_adds_nothing() -> None:
     free = case(0)
     crowded = Case(free.scan, replace(free.truth, reference_hu=free.truth.reference_hu + 500))
-    study = lesion_study({"li": LI_AT_HAND}, [crowded], fills={"li": LI()})
+    study = LesionStudy(fills={"li": LI()})
+    study.add({"li": LI_AT_HAND}, crowded)
     assert study.rows == [] and study.summary()["methods"] == {}
