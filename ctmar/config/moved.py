@@ -5,7 +5,7 @@ A key that moves gets a line in :data:`MOVED`, and a node that comes with it one
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ctmar.errors import CtmarError
@@ -128,7 +128,7 @@ def _todays(key: str) -> str:
     return key
 
 
-def require_todays(place: str, node: dict[str, Any]) -> None:
+def require_todays(place: str, node: Mapping[Any, Any]) -> None:
     """Refuses a key of before that a user's own file still has, and names today's.
 
     Args:
@@ -168,7 +168,7 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_ours(group: Any) -> bool:
-    return isinstance(group, dict) and str(group.get("_target_", "ctmar.")).startswith("ctmar.")
+    return isinstance(group, Mapping) and str(group.get("_target_", "ctmar.")).startswith("ctmar.")
 
 
 def _at(config: dict[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
