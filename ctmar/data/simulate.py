@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ctmar.methods.base import Method, filled
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
 from ctmar.physics.gantries import HelicalScan, make_gantry
+from ctmar.physics.materials import named
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
@@ -76,6 +78,10 @@ class Simulator:
     ) -> None:
         if slices not in (1, 3):
             raise CtmarError(f"slices must be 1 or 3, got {slices!r}")
+        _require("anatomy", anatomy, "pick(split, index)")
+        _require("data.generator", generator, "sample(anatomy, slices, rng)")
+        for material in getattr(generator, "materials", ()):
+            named(material, scanner.materials)
         if not beam.covers(grid):
             needed = int(np.ceil(np.hypot(*grid.size_mm) / beam.det_spacing_mm))
             raise CtmarError(
@@ -101,10 +107,15 @@ class Simulator:
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
-        anatomy, slices = self.anatomy.pick(split, index)
+        anatomy, slices = _picked(self.anatomy.pick(split, index))
         body = _body(anatomy)
         require_cover(anatomy, self._lies_on, body, slices)
-        return self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
+        scene = self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
+        if not isinstance(scene, Scene):
+            raise CtmarError(f"a generator must give a Scene, got {type(scene).__name__}")
+        for part in scene.parts:
+            named(part.material, self.scanner.materials)
+        return scene
 
     def scan(
         self, scene: Scene, noise: Sequence[np.random.SeedSequence]
@@ -231,6 +242,26 @@ class Simulator:
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
         """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
         return np.random.SeedSequence(self.entropy(split, index), spawn_key=(stream,))
+
+
+def _require(key: str, given: object, call: str) -> None:
+    """Refuses what lacks the method that it is there for."""
+    if not callable(getattr(given, call.partition("(")[0], None)):
+        raise CtmarError(f"{key} must have a method {call}, got {type(given).__name__}")
+
+
+def _picked(given: Any) -> tuple[Anatomy, range]:
+    """What a source of bodies gave, if it is a body and slices of it."""
+    fits = isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Anatomy)
+    if not (fits and isinstance(given[1], range) and len(given[1])):
+        came = ", ".join(type(one).__name__ for one in (given if isinstance(given, tuple) else (given,)))
+        raise CtmarError(f"pick must give an Anatomy and a range of its slices, not empty, got {came}")
+    body: tuple[Anatomy, range] = given
+    if min(body[1]) < 0 or max(body[1]) >= len(body[0].hu):
+        raise CtmarError(
+            f"a source's slices must lie in 0 to {len(body[0].hu) - 1} of {body[0].name}, got {body[1]}"
+        )
+    return body
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """From a plan to its solids: nothing is sampled here."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ctmar.implants.hardware import ScrewShaft, Tulip, spline_rod
 from ctmar.implants.kinds import solid
-from ctmar.implants.mesh import screw_mesh, shaft_diameter_mm
+from ctmar.implants.mesh import screw_mesh
 from ctmar.implants.plan import Device, Plan
 from ctmar.implants.shapes import Cylinder, Part, Shape
 from ctmar.vectors import FloatArray, unit, vector
@@ -88,20 +87,6 @@ def changes(plan: Plan) -> tuple[Change, ...]:
         for device in plan.devices
         if device.material in BODY_HU
     )
-
-
-def with_meshes(plan: Plan, paths: Sequence[str]) -> Plan:
-    """The plan with each screw's shaft taken from the thickest STL that is no thicker than it was planned.
-
-    Where all are thicker it is the thinnest. Tips stay where they were planned.
-    """
-    sizes = sorted((shaft_diameter_mm(path), path) for path in paths)
-    screws = []
-    for screw in plan.screws:
-        thin = [size for size in sizes if size[0] <= screw.diameter_mm + 0.05]
-        diameter, path = thin[-1] if thin else sizes[0]
-        screws.append(replace(screw, mesh=path, diameter_mm=round(diameter, 2)))
-    return replace(plan, screws=tuple(screws))
 
 
 def _tangent(points: FloatArray, at: FloatArray) -> FloatArray:

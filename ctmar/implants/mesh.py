@@ -27,6 +27,8 @@ PAD_MM = 2.0
 """Grid kept around the mesh; beyond it the distance stays at this."""
 MAX_EXTENT_MM, MAX_BYTES = 400.0, 200_000_000
 """A larger mesh is in other units, or no implant."""
+HEAD_MM = 0.5
+"""A screw's head is wider than its shaft by this."""
 OFFSET = (0.000_37, 0.000_61)
 """Shift of the columns in mm: off the corners and edges of meshes with round numbers."""
 
@@ -37,8 +39,8 @@ class _Grid(NamedTuple):
     low_mm: FloatArray
     high_mm: FloatArray
     volume_mm3: float
-    shaft_mm: float
-    """Largest diameter about the y axis over the half at the tip, for screws."""
+    shaft_mm: tuple[float, float]
+    """Diameter and length of a screw's shaft."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,12 @@ def screw_mesh(path: str, tip_mm: FloatArray, direction: FloatArray) -> Mesh:
     return Mesh(path, (float(origin[0]), float(origin[1]), float(origin[2])), (rows[0], rows[1], rows[2]))
 
 
-def shaft_diameter_mm(path: str) -> float:
-    """Diameter of the shaft of a screw's mesh, over the thread."""
+def shaft_size_mm(path: str) -> tuple[float, float]:
+    """Diameter over the thread, and length from the head's underside to the tip, of a screw's mesh.
+
+    The diameter is the largest about the y axis over the half at the tip; the head begins where the mesh is
+    wider than that by :data:`HEAD_MM`. A mesh without a head is as long as it is.
+    """
     return _stored(path).shaft_mm
 
 
@@ -143,10 +149,15 @@ def _load(path: str, modified_ns: int) -> _Grid:
     exact = _to_triangles(mesh, corner + near * PITCH_MM)
     k, j, i = near.T
     distance[k, j, i] = np.where(inside[k, j, i], -exact, exact)
-    tip = faces.reshape(-1, 3)
-    tip = tip[tip[:, 1] < (low[1] + high[1]) / 2]
-    shaft = 2 * float(np.hypot(tip[:, 0], tip[:, 2]).max())
-    return _Grid(distance, corner, low, high, abs(float(mesh.volume)), shaft)
+    return _Grid(distance, corner, low, high, abs(float(mesh.volume)), _shaft(faces.reshape(-1, 3)))
+
+
+def _shaft(corners: FloatArray) -> tuple[float, float]:
+    """Diameter and length of a screw's shaft, from the corners of its triangles."""
+    y, width = corners[:, 1], 2 * np.hypot(corners[:, 0], corners[:, 2])
+    diameter = float(width[y < (y.min() + y.max()) / 2].max())
+    head = y[width > diameter + HEAD_MM]
+    return diameter, float((head.min() if head.size else y.max()) - y.min())
 
 
 def _closed(faces: NDArray[np.intp]) -> bool:

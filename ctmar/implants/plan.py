@@ -65,7 +65,8 @@ class Device:
     Attributes:
         kind: Its shape, one of ``kinds.SOLIDS``.
         name: What reports call it.
-        material: A metal, or one of ``construct.BODY_HU``: that is anatomy, there with and without metal.
+        material: A name that the scanner knows, or one of ``construct.BODY_HU``: that is anatomy, there with
+            and without metal.
         numbers: The shape's arguments by name, in mm.
     """
 
@@ -132,6 +133,7 @@ class Plan:
         lines = [
             f"{s.level:>3} {s.side:<5} screw {s.diameter_mm:.1f} × {s.length_mm:.0f} mm  {s.material}"
             f"  entry {_point(s.entry_mm)}  tip {_point(s.tip_mm)}"
+            f"{f'  mesh {Path(s.mesh).name}' if s.mesh else ''}"
             for s in self.screws
         ]
         lines += [
@@ -139,6 +141,10 @@ class Plan:
             for r in self.rods
         ]
         return "\n".join([*lines, *(f"    {d.name}  {d.material}" for d in self.devices)])
+
+    def materials(self) -> tuple[str, ...]:
+        """The names of what its pieces are made of, each once."""
+        return tuple(dict.fromkeys(item.material for name in _PIECES for item in getattr(self, name)))
 
 
 _PIECES = ("screws", "rods", "devices")

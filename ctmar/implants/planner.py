@@ -1,7 +1,7 @@
 """Constructs of pedicle screws and rods, planned as a surgeon would; by chance or by the rules alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from ctmar.errors import CtmarError
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
 from ctmar.implants.placing import anchor_screw, fit_screw, sample_screw, with_heads_in_line
 from ctmar.implants.plan import Plan, RodPlan, ScrewPlan
-from ctmar.implants.rules import ALLOYS, reach_z_mm, screw_diameter_mm, screw_length_mm
+from ctmar.implants.rules import ALLOYS, metals_of, reach_z_mm, screw_diameter_mm, screw_length_mm
+from ctmar.physics.materials import MATERIALS
 from ctmar.vectors import vector
 
 
@@ -40,7 +41,7 @@ def sample_construct(
         z_mm: Lowest and highest z in mm (anatomy's frame) that some screw must cross.
         levels: Fewest and most levels, where the anatomy has that many.
         unilateral_probability: Share of constructs on one side alone.
-        alloys: Weight of each combination in ``ALLOYS``.
+        alloys: Weight of each combination in ``ALLOYS``, material, or ``SCREWS/RODS`` of two materials.
         angle_jitter_deg: Standard deviation of a screw's angle in each of two planes.
         entry_jitter_mm: Standard deviation of its entry in each of two directions.
         overhang_mm: Of the rods beyond the last heads.
@@ -70,11 +71,11 @@ def sample_construct(
 
 def _sample_alloy(alloys: Mapping[str, float] | None, rng: np.random.Generator) -> tuple[str, str]:
     weights = dict(alloys or {"titanium": 0.5, "titanium_cobalt": 0.3, "steel": 0.2})
-    unknown = set(weights) - set(ALLOYS)
-    if unknown or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-        raise CtmarError(f"alloys must give weights to some of {', '.join(ALLOYS)}, got {weights!r}")
+    if min(weights.values()) < 0 or sum(weights.values()) <= 0:
+        known = f"{', '.join(ALLOYS)} or to materials"
+        raise CtmarError(f"alloys must give weights to some of {known}, got {weights!r}")
     share = np.array(list(weights.values())) / sum(weights.values())
-    return ALLOYS[str(rng.choice(list(weights), p=share))]
+    return metals_of(str(rng.choice(list(weights), p=share)))
 
 
 def _crosses(pedicle: Pedicle, z_mm: tuple[float, float]) -> bool:
@@ -152,6 +153,7 @@ def plan_construct(
     levels: Sequence[str] | None = None,
     anchors: Sequence[Anchor] = (),
     alloy: str = "titanium",
+    materials: Collection[str] = tuple(MATERIALS),
     rod_diameter_mm: float = 5.5,
     overhang_mm: float = 8.0,
 ) -> Plan:
@@ -163,19 +165,21 @@ def plan_construct(
         vertebrae: Bone that a screw's length is measured in.
         levels: Which to instrument; every level that was found where None.
         anchors: Ways into sacrum and pelvis that are taken as well.
-        alloy: One of ``ALLOYS``.
+        alloy: One of ``ALLOYS``, a material, or ``SCREWS/RODS`` of two materials.
+        materials: Names of the materials that there are.
         rod_diameter_mm: Of both rods.
         overhang_mm: Of the rods beyond the last heads.
 
     Raises:
         CtmarError: A level that was not found, an unknown alloy, or no pedicle with room.
     """
-    if alloy not in ALLOYS:
-        raise CtmarError(f"alloy must be one of {', '.join(ALLOYS)}, got {alloy!r}")
+    material, rod_material = metals_of(alloy)
+    if not {material, rod_material} <= set(materials):
+        known = f"{', '.join(ALLOYS)} or a material ({', '.join(materials)})"
+        raise CtmarError(f"alloy must be one of {known}, got {alloy!r}")
     missing = [level for level in levels or () if all(p.level != level for p in pedicles)]
     if missing:
         raise CtmarError(f"levels must be among those found ({_named(pedicles)}), got {', '.join(missing)}")
-    material, rod_material = ALLOYS[alloy]
     bones = {vertebra.level: vertebra for vertebra in vertebrae}
     wanted = [pedicle for pedicle in pedicles if levels is None or pedicle.level in levels]
     screws = [fit_screw(p, canal, bones.get(p.level), material=material) for p in wanted]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ctmar.errors import CtmarError
-from ctmar.implants.shapes import METALS, Cylinder, Ellipsoid, Part, Shape, positive
+from ctmar.implants.shapes import Cylinder, Ellipsoid, Part, Shape, positive
+from ctmar.physics.materials import METALS
 from ctmar.vectors import FloatArray, Vector, vector
 
 PIECES = ("ellipsoid", "bar", "blob")

@@ -27,6 +27,16 @@ THINNER_SHARE, SHORTER_SHARE = 0.3, 0.3
 """How often a surgeon takes a screw one size below the largest that fits."""
 
 
+def metals_of(alloy: str) -> tuple[str, str]:
+    """The metal of the screws and that of the rods.
+
+    Args:
+        alloy: A combination in :data:`ALLOYS`; else a material's name, for both, or ``SCREWS/RODS``.
+    """
+    screws, divided, rods = alloy.partition("/")
+    return ALLOYS.get(alloy, (screws, rods if divided else screws))
+
+
 def screw_diameter_mm(width_mm: float) -> float | None:
     """The largest standard diameter for an isthmus of ``width_mm``, or None where 4 mm does not fit."""
     if width_mm < SMALLEST_SCREW_MM:

@@ -14,11 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ctmar.errors import CtmarError
-from ctmar.physics.materials import METALS
 from ctmar.vectors import FloatArray, Vector, unit
-
-PART_METALS = (*METALS, "titanium", "tantalum", "gold", "amalgam")
-"""What pieces are made of: the alloys of spinal hardware, pure titanium, markers, fillings."""
 
 
 class Shape(Protocol):
@@ -39,7 +35,7 @@ class Part:
 
     Attributes:
         name: What reports call it ("T11 left screw").
-        material: One of ``PART_METALS``.
+        material: A name that the scanner knows: one of :data:`ctmar.physics.MATERIALS` or of the user's own.
         shape: The solid, in mm of the anatomy's frame.
         fill: Share of its volume that is metal: below 1 for a porous piece.
     """
@@ -50,8 +46,8 @@ class Part:
     fill: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.material not in PART_METALS:
-            raise CtmarError(f"material must be one of {', '.join(PART_METALS)}, got {self.material!r}")
+        if not isinstance(self.material, str) or not self.material:
+            raise CtmarError(f"material must be the name of one, got {self.material!r}")
         if not 0 < self.fill <= 1:
             raise CtmarError(f"fill must lie in (0, 1], got {self.fill!r}")
 

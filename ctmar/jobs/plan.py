@@ -14,11 +14,13 @@ from ctmar.anatomy.landmarks.anchors import ANCHORS
 from ctmar.anatomy.volume import to_scanner_mm, write_labels
 from ctmar.errors import CtmarError
 from ctmar.implants import Plan, build, plan_construct, sample_construct
-from ctmar.implants.construct import with_meshes
+from ctmar.implants.construct import BODY_HU, POROUS
+from ctmar.implants.fitting import parametric, with_meshes
 from ctmar.implants.hardware import ROD_DIAMETERS_MM
 from ctmar.implants.shapes import Part
 from ctmar.implants.surface import triangles, voxel_labels, write_stl
 from ctmar.jobs.folder import output_dir
+from ctmar.physics.materials import named, with_own
 from ctmar.report.construct import Look, draw_construct
 
 FILES = ("plan.yaml", "construct.stl", "construct.nii.gz", "picture.png")
@@ -28,19 +30,28 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """Plans, prints the plan and writes ``FILES`` into the run's folder (or ``cfg.folder``)."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     anatomy = read_anatomy(settings["ct"], settings["labels"], convention=settings["convention"])
-    plan = Plan.load(Path(settings["plan"])) if settings["plan"] else _planned(anatomy, settings)
-    if settings["screw_meshes"]:
-        plan = with_meshes(plan, [str(path) for path in settings["screw_meshes"]])
+    known = with_own(settings["scanner"]["materials"])
+    plan = (
+        Plan.load(Path(settings["plan"])) if settings["plan"] else _planned(anatomy, settings, tuple(known))
+    )
+    for material in plan.materials():
+        if material not in (*BODY_HU, *POROUS):
+            named(material, known)
+    meshes = settings["screw_meshes"] or ()
+    if meshes:
+        plan = with_meshes(plan, meshes, settings["mesh_length_tolerance_mm"])
     parts = build(plan)
     folder = Path(settings["folder"]) if settings["folder"] else output_dir(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, plan, parts, anatomy)
     print(plan)
+    for line in parametric(plan, meshes) if meshes else ():
+        print(line)
     print(f"{', '.join(FILES)} in {folder}")
     return plan
 
 
-def _planned(anatomy: Anatomy, settings: dict[str, Any]) -> Plan:
+def _planned(anatomy: Anatomy, settings: dict[str, Any], materials: Sequence[str]) -> Plan:
     canal = find_canal(anatomy)
     pedicles, vertebrae = find_pedicles(anatomy), find_vertebrae(anatomy, canal)
     if settings["seed"] is not None:
@@ -60,7 +71,8 @@ def _planned(anatomy: Anatomy, settings: dict[str, Any]) -> Plan:
         vertebrae=vertebrae,
         levels=levels,
         anchors=_anchors(anatomy, settings["pelvis"]),
-        alloy=settings["alloy"],
+        alloy=str(settings["alloy"]),
+        materials=materials,
         rod_diameter_mm=diameter,
     )
 

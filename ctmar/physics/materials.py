@@ -38,8 +38,7 @@ class Material:
         """
         import xraydb
 
-        if not (isinstance(density_g_cm3, (int, float)) and 0 < density_g_cm3 < math.inf):
-            raise CtmarError(f"density_g_cm3 must be a positive number, got {density_g_cm3!r}")
+        _require_density(density_g_cm3)
         try:
             parsed = xraydb.chemparse(str(formula))
             masses = {symbol: count * xraydb.atomic_mass(symbol) for symbol, count in parsed.items()}
@@ -53,6 +52,32 @@ class Material:
         )
 
     @staticmethod
+    def alloy(mass_fractions: Mapping[str, float], density_g_cm3: float) -> "Material":
+        """A mixture of elements by their shares of the mass, or per cent; rounding in them is evened out.
+
+        Raises:
+            CtmarError: An unknown element, a share that is not positive, or shares that do not sum to 1 or
+                100 within 2 %.
+        """
+        import xraydb
+
+        if not isinstance(mass_fractions, Mapping):
+            raise CtmarError(f"mass_fractions must be {{element: share}}, got {mass_fractions!r}")
+        shares = dict(mass_fractions)
+        for symbol, share in shares.items():
+            if not (isinstance(share, (int, float)) and 0 < share < math.inf):
+                raise CtmarError(f"mass_fractions.{symbol} must be a positive number, got {share!r}")
+            try:
+                xraydb.atomic_number(str(symbol))
+            except ValueError as error:
+                raise CtmarError(f"mass_fractions must name elements such as Ti, got {symbol!r}") from error
+        total = float(sum(shares.values()))
+        if not any(abs(total - whole) <= 0.02 * whole for whole in (1.0, 100.0)):
+            raise CtmarError(f"mass_fractions must sum to 1 (or 100), got {total:g}")
+        _require_density(density_g_cm3)
+        return Material(tuple((str(s), share / total) for s, share in shares.items()), float(density_g_cm3))
+
+    @staticmethod
     def mixture(*parts: tuple["Material", float]) -> "Material":
         """Materials and their shares of the mass, their volumes added."""
         shares: dict[str, float] = {}
@@ -61,6 +86,11 @@ class Material:
                 shares[symbol] = shares.get(symbol, 0.0) + part * share
         volume = sum(part / material.density_g_cm3 for material, part in parts)
         return Material(tuple(shares.items()), 1.0 / volume)
+
+
+def _require_density(density_g_cm3: float) -> None:
+    if not (isinstance(density_g_cm3, (int, float)) and 0 < density_g_cm3 < math.inf):
+        raise CtmarError(f"density_g_cm3 must be a positive number, got {density_g_cm3!r}")
 
 
 def _percent(density_g_cm3: float, **shares: float) -> Material:
@@ -156,11 +186,31 @@ def named(name: str, materials: Mapping[str, Material]) -> Material:
 
 
 def with_own(given: Mapping[str, Any] | None) -> dict[str, Material]:
-    """:data:`MATERIALS` and those given, ``{name: {formula, density_g_cm3}}``; they may take a known name."""
-    own = (given or {}).items()
-    return MATERIALS | {
-        name: Material.of(**keyed(name, ("formula", "density_g_cm3"), one)) for name, one in own
-    }
+    """:data:`MATERIALS` and those given by name; they may take a known one.
+
+    Args:
+        given: Each a :class:`Material`, or ``density_g_cm3`` and one of ``formula`` and ``mass_fractions``.
+
+    Raises:
+        CtmarError: Something else is given; names the material.
+    """
+    return MATERIALS | {str(name): _own(str(name), one) for name, one in (given or {}).items()}
+
+
+def _own(name: str, given: Any) -> Material:
+    if isinstance(given, Material):
+        return given
+    keys = set(given) if isinstance(given, Mapping) else set()
+    if keys not in ({"formula", "density_g_cm3"}, {"mass_fractions", "density_g_cm3"}):
+        raise CtmarError(
+            f"material {name} must have density_g_cm3 and either formula or mass_fractions, got {given!r}"
+        )
+    try:
+        if "formula" in keys:
+            return Material.of(given["formula"], given["density_g_cm3"])
+        return Material.alloy(given["mass_fractions"], given["density_g_cm3"])
+    except CtmarError as error:
+        raise CtmarError(f"material {name}: {error}") from error
 
 
 def keyed(name: str, keys: tuple[str, ...], given: Any) -> dict[str, Any]:

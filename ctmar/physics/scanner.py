@@ -14,7 +14,7 @@ from ctmar.operators import RayTransform
 from ctmar.physics.effects import Effect, Effects
 from ctmar.physics.exposure import Exposure, Plane
 from ctmar.physics.faults import Faults
-from ctmar.physics.materials import attenuation, with_own
+from ctmar.physics.materials import Material, attenuation, with_own
 from ctmar.physics.noise import Noise
 from ctmar.physics.optics import Optics
 from ctmar.physics.rays import Rays
@@ -61,7 +61,8 @@ class Scanner:
         trace: What counts as behind metal, and whether anything is measured there.
         faults: What a published protocol gets wrong.
         reference_kev: Energy to which CT numbers and the water precorrection refer.
-        materials: Materials of one's own, ``{name: {formula, density_g_cm3}}``; they may take a known name.
+        materials: Materials of one's own by name, each ``{formula, density_g_cm3}``, ``{mass_fractions,
+            density_g_cm3}`` or a :class:`~ctmar.physics.Material`; they may take a known name.
         before_log: Effects of one's own on the signal that arrives (:class:`~ctmar.physics.effects.Effect`).
         after_log: The same on line integrals.
 
@@ -79,7 +80,7 @@ class Scanner:
         trace: Trace = Trace(),
         faults: Faults = Faults(),
         reference_kev: float = 70.0,
-        materials: Mapping[str, Mapping[str, Any]] | None = None,
+        materials: Mapping[str, Mapping[str, Any] | Material] | None = None,
         before_log: Sequence[Effect] | None = None,
         after_log: Sequence[Effect] | None = None,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import MixedGenerator, RandomGenerator, RealisticGenerator, SceneGenerator
+from ctmar.scenes.sampling import choose_slice, parameters, sample_pose
 from ctmar.scenes.scene import Pose, Scene, SceneSlices
 
 __all__ = [
@@ -12,5 +13,8 @@ __all__ = [
     "Scene",
     "SceneGenerator",
     "SceneSlices",
+    "choose_slice",
+    "parameters",
     "require_cover",
+    "sample_pose",
 ]

@@ -18,7 +18,7 @@ from ctmar.methods import LI, NMAR, linear_interpolation
 from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Faults, Noise, Optics, Scanner, Trace, Tube
 from ctmar.physics.gantries import HelicalScan
-from ctmar.scenes.generators import RealisticGenerator
+from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
 from tests.data.sources import with_source
 
 GRID, BEAM = ImageGrid((64, 64), 5.6), ParallelBeam(48, 93, 5.6)
@@ -282,3 +282,59 @@ def test_own_geometries_shrink_and_take_in_neighbours_like_any_other(
     assert equal(three.center(), one)
     # A helix's collimation is its profile.
     assert torch.equal(three.truth.clean, true.truth.clean) == isinstance(acquisition, HelicalScan)
+
+
+class Given:
+    """A source of bodies or of scenes that gives what it is told to."""
+
+    name = "given"
+
+    def __init__(self, given: object) -> None:
+        self.given = given
+
+    def pick(self, split: str, index: int) -> object:
+        return self.given
+
+    def sample(self, *of: object) -> object:
+        return self.given
+
+
+def test_what_is_no_source_and_no_generator_is_refused(anatomy: ProceduralSpine) -> None:
+    body, slices = anatomy.pick("train", 0)
+    rays = {"scanner": Scanner(), "grid": GRID, "beam": BEAM}
+    with pytest.raises(CtmarError, match="anatomy must have a method pick.split, index., got object"):
+        Simulator(object(), RandomGenerator(), **rays)  # type: ignore[arg-type]
+    with pytest.raises(CtmarError, match="data.generator must have a method sample.anatomy, slices, rng."):
+        Simulator(anatomy, object(), **rays)  # type: ignore[arg-type]
+    for given, message in (
+        (body, "pick must give an Anatomy and a range of its slices, not empty, got Anatomy$"),
+        ((body, [3]), "not empty, got Anatomy, list$"),
+        ((body, range(0)), "not empty, got Anatomy, range$"),
+        ((body, range(3, 5000)), f"slices must lie in 0 to {len(body.hu) - 1} of {body.name}"),
+    ):
+        made = Simulator(Given(given), RandomGenerator(), **rays)  # type: ignore[arg-type]
+        with pytest.raises(CtmarError, match=message):
+            made.scene("train", 0)
+    with pytest.raises(CtmarError, match="a generator must give a Scene, got NoneType"):
+        Simulator(anatomy, Given(None), **rays).scene("train", 0)  # type: ignore[arg-type]
+    assert slices
+
+
+def test_a_metal_that_the_scanner_does_not_know_is_refused_at_once(anatomy: ProceduralSpine) -> None:
+    rays = {"grid": GRID, "beam": BEAM}
+    own = Scanner(materials={"nitinol": {"formula": "NiTi", "density_g_cm3": 6.45}})
+    generators = (
+        RandomGenerator(materials=["316L", "nitinol"]),
+        RealisticGenerator(alloys={"titanium": 0.5, "Ti-6Al-4V/nitinol": 0.5}),
+        MixedGenerator(random=RandomGenerator(materials=["nitinol"])),
+    )
+    for generator in generators:
+        assert "nitinol" in generator.materials
+        Simulator(anatomy, generator, own, **rays)  # type: ignore[arg-type]
+        with pytest.raises(CtmarError, match="material must be one of water, .*, got 'nitinol'"):
+            Simulator(anatomy, generator, Scanner(), **rays)  # type: ignore[arg-type]
+    body, slices = anatomy.pick("train", 0)
+    scene = RandomGenerator(materials=["nitinol"]).sample(body, slices, np.random.default_rng(0))
+    made = Simulator(anatomy, Given(scene), Scanner(), **rays)  # type: ignore[arg-type]
+    with pytest.raises(CtmarError, match="material must be one of water, .*, got 'nitinol'"):
+        made.scene("train", 0)

@@ -7,11 +7,11 @@ from ctmar.anatomy import Anatomy
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.implants import Plan, build
-from ctmar.implants.construct import with_meshes
+from ctmar.implants.fitting import mesh_files, parametric, with_meshes
 from ctmar.implants.hardware import ScrewShaft
-from ctmar.implants.mesh import Mesh, screw_mesh
+from ctmar.implants.mesh import Mesh, screw_mesh, shaft_size_mm
 from ctmar.implants.plan import ScrewPlan
-from ctmar.implants.shapes import Cylinder, Part, Sphere
+from ctmar.implants.shapes import Cylinder, Part, Sphere, Union
 from ctmar.implants.surface import triangles, write_stl
 from ctmar.operators import RayTransform
 from ctmar.scenes import Pose, Scene
@@ -150,12 +150,66 @@ def test_a_changed_file_is_read_anew(tmp_path):
     assert Mesh(str(path)).volume_mm3 > 3 * first
 
 
+def bolt(folder, diameter, length, head=0.0):
+    """A bolt's STL file: a shaft below y = 0, or below a head of this height and twice the thickness."""
+    shaft = Cylinder((0.0, 0.0, 0.0), (0.0, -length - head, 0.0), diameter / 2)
+    whole = Union((shaft, Cylinder((0.0, 0.0, 0.0), (0.0, -head, 0.0), diameter))) if head else shaft
+    path = folder / f"{diameter:g}x{length:g}.stl"
+    write_stl(path, triangles(whole, 0.2))
+    return str(path)
+
+
+def planned(*sizes):
+    """A plan of screws of these diameters and lengths."""
+    at = (10.0, 40.0, 10.0), (0.0, -1.0, 0.0)
+    return Plan(tuple(ScrewPlan("L1", "left", *at, *size, "316L") for size in sizes), ())
+
+
+def test_a_screw_that_no_mesh_fits_stays_as_it_was_planned(tmp_path):
+    plan = planned((5.0, 35.0))
+    assert with_meshes(plan, [bolt(tmp_path, 8.0, 35.0)]) == plan
+    assert with_meshes(plan, [bolt(tmp_path, 5.0, 45.0)]) == plan
+    assert with_meshes(plan, [bolt(tmp_path, 5.0, 25.0)]) == plan
+    assert with_meshes(plan, [str(tmp_path / "5x45.stl")], length_tolerance_mm=10.0).screws[0].mesh
+
+
+def test_a_meshs_shaft_is_measured_below_its_head(tmp_path):
+    for head in (0.0, 6.0):
+        diameter, length = shaft_size_mm(bolt(tmp_path, 5.0, 35.0, head))
+        assert diameter == pytest.approx(5.0, abs=0.05) and length == pytest.approx(35.0, abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["D4.5L35", "D5L45", "D6L50"])
+def test_real_screws_have_the_size_in_their_name(data_dir, name):
+    found = shaft_size_mm(str(data_dir / "screws" / f"{name}.stl"))
+    wanted = [float(number) for number in name[1:].split("L")]
+    assert found[0] == pytest.approx(wanted[0], abs=0.01)
+    assert 1.0 < found[1] - wanted[1] < 2.0  # up to where a round head is wider than the shaft
+
+
+def test_of_a_folder_the_thickest_fitting_mesh_nearest_in_length_is_taken(tmp_path):
+    for size in ((4.0, 30.0), (5.0, 30.0), (5.0, 34.0), (6.0, 36.0), (6.0, 60.0)):
+        bolt(tmp_path, *size)
+    plan = with_meshes(planned((5.5, 35.0), (6.5, 35.0), (4.5, 35.0), (3.5, 35.0)), tmp_path)
+    names = [screw.mesh and screw.mesh.rpartition("/")[2] for screw in plan.screws]
+    assert names == ["5x34.stl", "6x36.stl", "4x30.stl", None]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CtmarError, match="screw_meshes must name STL files or a folder of them"):
+        mesh_files(tmp_path / "empty")
+
+
+def test_what_found_no_mesh_is_told_in_a_line(tmp_path):
+    given = planned((5.5, 35.0), (3.5, 35.0))
+    bolt(tmp_path, 5.0, 35.0)
+    plan = with_meshes(given, tmp_path)
+    (line,) = parametric(plan, tmp_path)
+    assert line.startswith("L1 left screw 3.5 × 35 mm stays parametric: no mesh fits")
+    assert "5x35.stl 5.0 × 35 mm" in line and "mesh 5x35.stl" in str(plan)
+    assert "mesh" not in str(given)
+
+
 def test_each_screw_takes_the_mesh_that_fits(tmp_path):
-    paths = []
-    for diameter in (4.0, 6.0):
-        own = Cylinder((0.0, 0.0, 0.0), (0.0, -30.0, 0.0), diameter / 2)
-        paths.append(str(tmp_path / f"{diameter}.stl"))
-        write_stl(tmp_path / f"{diameter}.stl", triangles(own, 0.2))
+    paths = [bolt(tmp_path, diameter, 30.0) for diameter in (4.0, 6.0)]
     screws = tuple(
         ScrewPlan("L1", side, (10.0, 40.0, 10.0), (0.0, -1.0, 0.0), size, 25.0, "316L")
         for side, size in (("left", 5.5), ("right", 6.5))

@@ -107,8 +107,12 @@ def test_alloys_can_be_chosen(pedicles, canal):
     for plan in plans(pedicles, canal, 5, alloys={"titanium_cobalt": 1.0}):
         assert {screw.material for screw in plan.screws} == {"Ti-6Al-4V"}
         assert {rod.material for rod in plan.rods} == {"CoCrMo"}
-    with pytest.raises(CtmarError, match=r"alloys must give weights .* got \{'gold': 1\}"):
-        plans(pedicles, canal, 1, alloys={"gold": 1})
+    (plan,) = plans(pedicles, canal, 1, alloys={"Ti-6Al-4V/nitinol": 1.0})
+    assert plan.materials() == ("Ti-6Al-4V", "nitinol")
+    (plan,) = plans(pedicles, canal, 1, alloys={"nitinol": 1.0})
+    assert plan.materials() == ("nitinol",)
+    with pytest.raises(CtmarError, match=r"alloys must give weights .* got \{'gold': -1\}"):
+        plans(pedicles, canal, 1, alloys={"gold": -1})
 
 
 def test_the_rod_lies_in_every_head_and_runs_along_z(pedicles, canal):

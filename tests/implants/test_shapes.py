@@ -128,7 +128,7 @@ def test_a_rod_passes_its_heads_and_overhangs():
         (lambda: Sphere((0.0, 0.0, 0.0), 0.0), "radius_mm must be positive, got 0.0"),
         (lambda: Cylinder((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 1.0), "direction must be finite and not zero"),
         (lambda: Tube(((0.0, 0.0, 0.0),), 1.0), "at least 2 points, got 1"),
-        (lambda: Part("x", "lead", Sphere((0.0, 0.0, 0.0), 1.0)), "material must be one of .* got 'lead'"),
+        (lambda: Part("x", "", Sphere((0.0, 0.0, 0.0), 1.0)), "material must be the name of one, got ''"),
         (lambda: Union(()), "at least 1 shape, got 0"),
         (lambda: ScrewShaft((0.0, 0.0, 0.0), (0.0, 0.0, 1.0), 30.0, 1.0), "diameter_mm must exceed"),
         (lambda: spline_rod([(0.0, 0.0, 0.0)], 5.5, 8.0), "2 or more points"),

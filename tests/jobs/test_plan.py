@@ -78,7 +78,12 @@ def test_a_seed_samples_a_construct(
 BAD = {
     "level": (["levels=[T5]"], "levels must be among those found"),
     "levels": (["levels=L3"], "levels must be null or a list"),
-    "alloy": (["alloy=gold"], "alloy must be one of titanium, titanium_cobalt, steel, got 'gold'"),
+    "alloy": (
+        ["alloy=gould"],
+        "alloy must be one of titanium, titanium_cobalt, steel or a material",
+    ),
+    "material": (["+scanner.materials.gum={formula:Xx,density_g_cm3:1}"], "material gum: formula must be a"),
+    "meshes": (["screw_meshes=[none.stl]"], "a mesh must be an STL file, got none.stl"),
     "rod": (["rod_diameter_mm=9"], "rod_diameter_mm must be one of 4.75"),
     "seed": (["seed=-1"], "seed must be null or a whole number from 0 on, got -1"),
     "plan": (["plan=/no/plan.yaml"], "a plan must be a readable YAML file"),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ctmar.errors import CtmarError
-from ctmar.physics.materials import MATERIALS, METALS, Material, attenuation
+from ctmar.physics.materials import MATERIALS, METALS, Material, attenuation, with_own
 from ctmar.physics.tissue import tissue_fractions
 
 # Figures of the Elam tables as rounded in the literature, 1/cm at 30, 40, 50, 60, 70, 80, 100 and 120 keV.
@@ -44,6 +44,38 @@ def test_a_formula_makes_the_material_that_is_listed() -> None:
         np.testing.assert_allclose(attenuation(made, KEV), attenuation(name, KEV), rtol=5e-3)
     nitinol = Material.of("NiTi", 6.45)
     assert dict(nitinol.mass_fractions)["Ni"] == pytest.approx(0.5508, abs=1e-3)
+
+
+def test_mass_fractions_make_the_alloy_that_is_listed() -> None:
+    for shares in ({"Ti": 0.90, "Al": 0.06, "V": 0.04}, {"Ti": 89.5, "Al": 6.2, "V": 4.0}):
+        made = Material.alloy(shares, 4.43)
+        assert sum(share for _, share in made.mass_fractions) == pytest.approx(1.0)
+        np.testing.assert_allclose(attenuation(made, KEV), attenuation("Ti-6Al-4V", KEV), rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "shares,density,message",
+    [
+        ({"Ti": 0.5}, 4.4, r"mass_fractions must sum to 1 \(or 100\), got 0.5"),
+        ({"Ti": 0.5, "Qq": 0.5}, 4.4, "mass_fractions must name elements such as Ti, got 'Qq'"),
+        ({"Ti": 1.1, "Al": -0.1}, 4.4, "mass_fractions.Al must be a positive number, got -0.1"),
+        ({"Ti": 1.0}, 0.0, "density_g_cm3 must be a positive number, got 0.0"),
+        ("Ti", 4.4, "mass_fractions must be {element: share}, got 'Ti'"),
+    ],
+)
+def test_shares_that_make_no_alloy_are_refused(shares: dict, density: float, message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        Material.alloy(shares, density)
+    with pytest.raises(CtmarError, match=f"material mine: {message}"):
+        with_own({"mine": {"mass_fractions": shares, "density_g_cm3": density}})
+
+
+def test_two_of_one_name_stay_apart() -> None:
+    light, heavy = (with_own({"mine": {"formula": "Ti", "density_g_cm3": d}}) for d in (4.5, 9.0))
+    np.testing.assert_allclose(
+        2 * attenuation(light["mine"], KEV), attenuation(heavy["mine"], KEV), rtol=1e-12
+    )
+    assert "mine" not in MATERIALS and with_own({"mine": light["mine"]}) == light
 
 
 def test_a_mixture_adds_volumes() -> None:

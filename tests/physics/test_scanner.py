@@ -275,7 +275,7 @@ def test_a_part_refuses_values_out_of_range(part: type, arguments: dict, message
             {"tube": Tube(bowtie={"material": "Xx", "profile_mm": [[0, 1]]})},
             "material must be one of water, .*, got 'Xx'",
         ),
-        ({"materials": {"NiTi": {"formula": "NiTi"}}}, "NiTi must have the keys formula, density_g_cm3, got"),
+        ({"materials": {"NiTi": {"formula": "NiTi"}}}, "material NiTi must have density_g_cm3 and either"),
         (
             {"faults": Faults(scatter_photons=20.0), "noise": Noise(None)},
             "scatter_photons needs photons_per_ray, got null",
