@@ -36,9 +36,10 @@ class Anatomy:
 
 
 class AnatomySource(Protocol):
-    """Where a data set takes its bodies from."""
+    """Where a data set takes its bodies from: one of this package's, or any object with these two."""
 
     name: str
+    """What reports call it."""
 
     def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
         """The body of case ``index`` of ``split``, and the slices its centre slice may be.
@@ -46,5 +47,8 @@ class AnatomySource(Protocol):
         Splits are ``train``, ``val`` and ``test``; no body region serves two of them. The answer
         depends on the arguments and the source's own configuration only. A range leaves room for
         the neighbours of a 3-slice case inside the split's own slices.
+
+        What is found in a body (its outline, its pedicles) is kept with the object: a source that gives
+        the same object for the same body saves time, and nobody writes into it.
         """
         ...
