@@ -13,6 +13,7 @@ from ctmar.implants import Plan, RandomPlan, build, build_random_metal
 from ctmar.implants.construct import changes
 from ctmar.implants.hardware import ScrewShaft
 from ctmar.implants.mesh import Mesh
+from ctmar.implants.shapes import Cylinder
 from ctmar.implants.surface import triangles, write_stl
 from ctmar.phantoms.procedural import build_body
 from ctmar.scenes import MixedGenerator, RandomGenerator, RealisticGenerator
@@ -170,3 +171,13 @@ def test_slices_outside_the_volume_are_refused(generator, anatomy):
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(CtmarError, match=message):
         make()
+
+
+def test_a_generator_tells_once_that_no_mesh_fits(tmp_path, anatomy, slices, caplog):
+    write_stl(tmp_path / "thick.stl", triangles(Cylinder((0.0, 0.0, 0.0), (0.0, -35.0, 0.0), 5.0), 0.4))
+    generator = RealisticGenerator(screw_meshes=str(tmp_path))
+    scenes = [generator.sample(anatomy, slices, np.random.default_rng(seed)) for seed in range(2)]
+    screws = [screw for scene in scenes for screw in scene.parameters["plan"]["screws"]]
+    assert {screw["mesh"] for screw in screws} == {None} and max(s["diameter_mm"] for s in screws) < 9.0
+    (line,) = caplog.messages
+    assert "stays parametric: no mesh fits (thick.stl 10.0 × 35 mm)" in line
