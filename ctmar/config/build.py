@@ -13,7 +13,7 @@ from ctmar.config.moved import require_todays, upgraded
 from ctmar.config.moved_targets import renamed
 from ctmar.config.parts import named
 from ctmar.config.typed import check_types
-from ctmar.data.content import by_content, code_of
+from ctmar.data.content import TARGET, by_content, code_of
 from ctmar.data.fingerprint import code_digest, fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
@@ -21,6 +21,7 @@ from ctmar.data.source import Source
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.methods.base import Method
+from ctmar.operators.choice import is_dotted
 from ctmar.training.fit import Fit
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
@@ -96,7 +97,15 @@ def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
     settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
     settings = _deciding(settings)
     built = {key: settings[key] for key in BUILT}
-    return settings | {key: by_content(node) for key, node in built.items()} | code_of(built)
+    return (
+        settings | {key: by_content(node) for key, node in built.items()} | code_of([built, _projector(cfg)])
+    )
+
+
+def _projector(cfg: DictConfig) -> dict[str, str]:
+    """The user's own projector as a node that names its class; nothing for this package's."""
+    name = str(cfg.projector.backend)
+    return {TARGET: name} if is_dotted(name) else {}
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:

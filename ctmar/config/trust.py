@@ -5,6 +5,7 @@ function could be called by its name.
 """
 
 import inspect
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from ctmar.config.moved import upgraded
 from ctmar.config.moved_targets import renamed
 from ctmar.errors import CtmarError
 from ctmar.learned import pretrained
+from ctmar.operators.choice import is_dotted
 
 STATIONS = (
     "anatomy",
@@ -32,7 +34,7 @@ STATIONS = (
     "training",
 )
 """Parts of ctmar whose classes a checkpoint may name: none writes or runs what it is told."""
-NEVER_MADE = ("callbacks", "logger", "trainer")
+NEVER_MADE = ("callbacks", "logger", "metric", "trainer")
 """Never made as a checkpoint has it; :mod:`ctmar.config.resume` says what a resumed run takes over."""
 CALLBACKS = (
     *(f"ctmar.callbacks.{name}" for name in ("ResumableCheckpoint", "EpochLine", "ImagePanels", "EMA")),
@@ -50,6 +52,8 @@ CALLBACKS = (
 )
 """Callbacks that a resumed run may have from its checkpoint: but for files, whose names are not the
 checkpoint's, they change nothing but the training."""
+PROJECTOR = "backend"
+"""The key whose value names a class by its dotted name where it is none of ctmar's projectors."""
 VARIABLE = "CTMAR_TRUST"
 
 
@@ -60,34 +64,59 @@ def config_of(checkpoint: dict[str, Any]) -> DictConfig:
     Addresses of archives are left out: what is to be downloaded, the command line says.
 
     Raises:
-        CtmarError: It names another class or a function.
+        CtmarError: It names another class or a function, or holds what is still to be worked out.
     """
-    config = {key: _offline(value) for key, value in upgraded(renamed(checkpoint[CONFIG_KEY])).items()}
+    carried = upgraded(renamed(_plain(checkpoint[CONFIG_KEY])))
+    config = {key: _offline(value) for key, value in carried.items()}
     for key, value in config.items():
-        for target in () if key in NEVER_MADE else _targets(value):
+        for target in () if key in NEVER_MADE else _values(value, "_target_"):
             _require_ours(target)
+        for backend in _values(value, PROJECTOR):
+            if isinstance(backend, str) and is_dotted(backend):
+                _require_trusted(backend)
     made: DictConfig = OmegaConf.create(config)
     return made
 
 
 def may_call_back(target: str) -> bool:
-    """Whether a resumed run may have a callback of this class from its checkpoint."""
+    """Whether a resumed run may have a callback, or a metric, of this class from its checkpoint."""
     return target in CALLBACKS or _is_trusted(target)
 
 
 def _is_trusted(name: str) -> bool:
+    """Whether it is of a package that the user trusts, and defined in one: mine.os.system is none of mine."""
+    return _is_of_trusted(name) and _is_of_trusted(_defined_in(name))
+
+
+def _is_of_trusted(name: str) -> bool:
     return name.partition(".")[0] in filter(None, os.environ.get(VARIABLE, "").split(","))
 
 
-def _targets(node: Any) -> Iterator[Any]:
+def _plain(config: Any) -> dict[str, Any]:
+    """The config as it was when it was written: mappings and lists of plain values.
+
+    Interpolations are refused: a run writes none, and one may be worked out into any class.
+    """
+    try:
+        text = json.dumps(config)
+    except (TypeError, ValueError):
+        text = ""
+    if not text.startswith("{") or "${" in text:
+        raise CtmarError("a checkpoint's config must hold plain values, all worked out; it does not")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+def _values(node: Any, key: str) -> Iterator[Any]:
+    """Every value under a key, however deep."""
     if isinstance(node, dict):
-        if "_target_" in node:
-            yield node["_target_"]
+        if key in node:
+            yield node[key]
         for value in node.values():
-            yield from _targets(value)
+            yield from _values(value, key)
     elif isinstance(node, list):
         for value in node:
-            yield from _targets(value)
+            yield from _values(value, key)
 
 
 def _offline(node: Any) -> Any:
@@ -106,16 +135,21 @@ def _defined_in(name: str) -> str:
 
 def _require_ours(target: Any) -> None:
     name = str(target)
-    # mine.subprocess.run is none of mine.
-    if _is_trusted(name) and _is_trusted(_defined_in(name)):
-        return
     if name.startswith("ctmar."):
         found = get_object(name)
-        # By where it is defined: ctmar.x.os.system is none of ours.
+        # By where it is defined: ctmar.x.os.system is none of ours. What begins with _ is made by ours alone.
         parts = getattr(found, "__module__", "").split(".")
         ours = len(parts) > 1 and parts[0] == "ctmar" and parts[1] in STATIONS
+        ours = ours and not name.rpartition(".")[2].startswith("_")
         if ours and (inspect.isclass(found) or found is pretrained.load):
             return
+    _require_trusted(name)
+
+
+def _require_trusted(target: Any) -> None:
+    name = str(target)
+    if _is_trusted(name):
+        return
     raise CtmarError(
         f"a checkpoint may name classes of ctmar's {', '.join(STATIONS)}, got {name!r};"
         f" where you trust whoever made it, {VARIABLE}={name.partition('.')[0]} accepts that package"

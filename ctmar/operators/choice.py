@@ -1,8 +1,11 @@
 """Which backend: by name, by the kind of beam and, for ``auto``, by where the tensor lives."""
 
+import inspect
 import logging
 import pkgutil
+from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
@@ -14,7 +17,10 @@ from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 Beam = ParallelBeam | FanBeam
 
 BACKENDS = ("auto", "native", "torch", "triton", "astra", "skimage", "torch_radon")
-"""What ``projector=`` accepts."""
+"""What ``projector=`` accepts, besides a class of the user's own by its dotted name."""
+
+MAPS = ("forward", "adjoint", "backproject", "backproject_adjoint")
+"""What every backend has."""
 
 CLASSES = {
     "ParallelBeam": {
@@ -42,27 +48,29 @@ log = logging.getLogger("ctmar.operators")
 
 
 class Backend(Protocol):
-    """Four linear maps on ``(batch, ·, ·)`` tensors; each pair are exact transposes.
+    """Four linear maps on batches of images and sinograms; each pair are exact transposes.
 
-    Made from ``(grid, beam)``; detaches what it is given and returns new tensors of its dtype.
+    Made from ``(grid, beam)``, for each geometry that is asked for: the reconstruction's, the finer one of
+    the simulation, and cuts of both. One that cannot project a kind of beam, or needs something that is not
+    installed, raises :class:`~ctmar.errors.CtmarError` where it is made. It detaches what it is given, leaves
+    it as it is and returns new, finite tensors of its dtype and device.
+    :func:`~ctmar.operators.check_backend` holds one to this.
     """
 
-    name: str
-
     def forward(self, image: Tensor) -> Tensor:
-        """Joseph's line integrals."""
+        """Line integrals, ctmar's by Joseph: ``(batch, row, column)``, 1/mm, to ``(batch, angle, bin)``."""
         ...
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
-        """Their transpose."""
+        """Their transpose: ``(batch, angle, bin)`` to ``(batch, row, column)``."""
         ...
 
     def backproject(self, sinogram: Tensor) -> Tensor:
-        """Pixel-driven integral over θ."""
+        """Pixel-driven integral over θ, in rad times the input's unit, for FBP; shapes as :meth:`adjoint`."""
         ...
 
     def backproject_adjoint(self, image: Tensor) -> Tensor:
-        """Its transpose."""
+        """Its transpose: ``(batch, row, column)`` to ``(batch, angle, bin)``."""
         ...
 
 
@@ -95,9 +103,14 @@ class Backends:
 
 
 def check_name(name: str) -> None:
-    """Refuses what is not in ``BACKENDS``."""
-    if name not in BACKENDS:
+    """Refuses what is neither in ``BACKENDS`` nor a dotted name."""
+    if name not in BACKENDS and not is_dotted(name):
         raise CtmarError(f"projector must be one of {', '.join(BACKENDS)}, got {name!r}")
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a backend's name is that of a class of the user's own, ``module.Class``."""
+    return "." in name
 
 
 def best_name(device: str, beam: Beam) -> str:
@@ -120,6 +133,8 @@ def _classes(beam: Beam) -> dict[str, str]:
 
 
 def _make(name: str, grid: ImageGrid, beam: Beam) -> Backend:
+    if is_dotted(name):
+        return made(class_named(name), grid, beam)
     classes = _classes(beam)
     if name not in classes:
         kind = type(beam).__name__
@@ -131,3 +146,52 @@ def _make(name: str, grid: ImageGrid, beam: Beam) -> Backend:
         )
     backend: Backend = pkgutil.resolve_name(classes[name])(grid, beam)
     return backend
+
+
+def class_named(dotted: str) -> Callable[[ImageGrid, Beam], Any]:
+    """What a dotted name stands for; its module is imported.
+
+    Raises:
+        CtmarError: There is no such module, or nothing of that name in it that can be called.
+    """
+    module, _, name = dotted.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        wanted = f"one of {', '.join(BACKENDS)}, or a class as module.Class"
+        raise CtmarError(f"projector must be {wanted}, got {dotted!r}: {error}") from None
+    if not callable(found):
+        raise CtmarError(f"projector must be a class as module.Class, got {dotted!r}, which is {found!r}")
+    maker: Callable[[ImageGrid, Beam], Any] = found
+    return maker
+
+
+def made(maker: Callable[[ImageGrid, Beam], Any], grid: ImageGrid, beam: Beam) -> Backend:
+    """A backend of the user's own for a geometry.
+
+    Raises:
+        CtmarError: It is not made from ``(grid, beam)``, lacks one of the four maps, or the grid is one that
+            only ctmar's own project.
+    """
+    if not grid.centered:
+        raise CtmarError(
+            f"a grid off the axis of rotation needs a projector of {', '.join(OFF_CENTER)}, got {maker!r}"
+        )
+    if not _takes(maker, grid, beam):
+        raise CtmarError(f"a projector must be made from (grid, beam), got {maker!r}, which is not")
+    backend: Backend = maker(grid, beam)
+    absent = [name for name in MAPS if not callable(getattr(backend, name, None))]
+    if absent:
+        raise CtmarError(f"a projector must have {', '.join(MAPS)}; {maker!r} has no {absent[0]}")
+    return backend
+
+
+def _takes(maker: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether it can be called so; so it seems where compiled code does not tell."""
+    try:
+        inspect.signature(maker).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

@@ -45,7 +45,8 @@ class RayTransform(Generic[BeamT]):
         beam: The sinogram's rays.
         backend: ``native`` (compiled, CPU), ``triton`` (CUDA), ``torch`` (any device); another
             library's ``astra``, ``skimage`` or ``torch_radon``, whose docstrings say where they are
-            less exact; or ``auto``, the best of the first three for each tensor's device.
+            less exact; ``auto``, the best of the first three for each tensor's device; or a
+            :class:`~ctmar.operators.Backend` of your own by its dotted name, ``module.Class``.
 
     Raises:
         CtmarError: If there is no such backend, none for this kind of beam, or what it needs is not
@@ -62,17 +63,17 @@ class RayTransform(Generic[BeamT]):
     def forward(self, image_mu: Tensor) -> Tensor:
         """Line integrals: ``(..., H, W)`` in 1/mm to ``(..., A, D)``, dimensionless."""
         use = self._backend(image_mu)
-        return self._apply(image_mu, self.grid.shape, "an image", use.forward, use.adjoint)
+        return self._apply(image_mu, True, use.forward, use.adjoint)
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """The exact transpose of :meth:`forward`: ``(..., A, D)`` to ``(..., H, W)``."""
         use = self._backend(sinogram)
-        return self._apply(sinogram, self.beam.shape, "a sinogram", use.adjoint, use.forward)
+        return self._apply(sinogram, False, use.adjoint, use.forward)
 
     def backproject(self, sinogram: Tensor) -> Tensor:
         """Pixel-driven integral over θ of ``(..., A, D)``: ``(..., H, W)``, in rad times the input's unit."""
         use = self._backend(sinogram)
-        return self._apply(sinogram, self.beam.shape, "a sinogram", use.backproject, use.backproject_adjoint)
+        return self._apply(sinogram, False, use.backproject, use.backproject_adjoint)
 
     def fbp(self, sinogram: Tensor, filter: str = "ram-lak") -> Tensor:
         """Filtered backprojection: ``(..., A, D)`` to ``(..., H, W)`` in 1/mm.
@@ -114,7 +115,14 @@ class RayTransform(Generic[BeamT]):
         if not x.is_floating_point():
             raise CtmarError(f"{what} must hold floating-point numbers, got {x.dtype}")
 
-    def _apply(self, x: Tensor, shape: tuple[int, int], what: str, apply: Map, transpose: Map) -> Tensor:
-        self._check(x, shape, what)
-        out = _Linear.apply(x.reshape(-1, *shape), apply, transpose)
-        return out.reshape(*x.shape[:-2], *out.shape[-2:])
+    def _apply(self, x: Tensor, of_image: bool, apply: Map, transpose: Map) -> Tensor:
+        shapes = self.grid.shape, self.beam.shape
+        shape, into = shapes if of_image else shapes[::-1]
+        self._check(x, shape, "an image" if of_image else "a sinogram")
+        batch = x.reshape(-1, *shape)
+        out = _Linear.apply(batch, apply, transpose)
+        if tuple(out.shape) != (len(batch), *into):
+            raise CtmarError(
+                f"projector {self.backend!r} must return {(len(batch), *into)}, got {tuple(out.shape)}"
+            )
+        return out.reshape(*x.shape[:-2], *into)

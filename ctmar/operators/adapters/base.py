@@ -17,7 +17,8 @@ class Adapter:
     FBP need them.
 
     What a library allocates is made at its first use in each process and on each device, and left
-    behind when pickled.
+    behind when pickled. A user's own projector of parallel beams may derive from this too; where its
+    ``forward`` is not Joseph's, its ``adjoint`` is its own to write.
     """
 
     name: str
