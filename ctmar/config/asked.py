@@ -17,7 +17,7 @@ from ctmar.config.named import Keys, Named, Node, leaves, raw
 ABSENT: Any = object()
 GROUPS = ("data", "geometry", "projector", "extras", "evaluation")
 """Where a key that an earlier ctmar did not have is given its default; a class has defaults of its own."""
-WHOLE = ("callbacks", "logger", "input", "term")
+WHOLE = ("callbacks", "logger", "metric", "input", "term")
 """Groups whose options are sets of members: another option leaves none of the former's."""
 
 

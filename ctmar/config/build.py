@@ -1,13 +1,15 @@
 """From a composed config to the objects that a job works with."""
 
+import inspect
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 
 from ctmar.config.moved import require_todays, upgraded
 from ctmar.config.moved_targets import renamed
@@ -20,7 +22,9 @@ from ctmar.data.simulate import Simulator
 from ctmar.data.source import Source
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
+from ctmar.evaluation.cases import FACTS
 from ctmar.methods.base import Method
+from ctmar.metrics import CASE_METRICS, Metric, check_metrics
 from ctmar.operators.choice import is_dotted
 from ctmar.training.fit import Fit
 
@@ -225,9 +229,45 @@ def method_named(cfg: DictConfig, name: str) -> Method:
     return found
 
 
-def build_callbacks(cfg: DictConfig) -> list[Any]:
-    """The callbacks."""
-    return [make(node) for node in (cfg.callbacks or {}).values() if node is not None]
+def build_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The callbacks, ctmar's, Lightning's and the user's own.
+
+    Raises:
+        CtmarError: What is made is no callback of Lightning's.
+    """
+    made = {name: make(node) for name, node in (cfg.callbacks or {}).items() if node is not None}
+    for name, callback in made.items():
+        if not isinstance(callback, Callback):
+            raise CtmarError(
+                f"callbacks.{name} must be made into a pytorch_lightning.Callback, got {callback!r}"
+            )
+    return list(made.values())
+
+
+def build_metrics(cfg: DictConfig) -> dict[str, Metric]:
+    """The metrics of the user's own by name, from the nodes of the config group ``metric``.
+
+    A class is made from its arguments; of a function the arguments are kept for its calls.
+
+    Raises:
+        CtmarError: A node names no class or function, or one that is no metric.
+    """
+    nodes = cfg.get("metric") or {}  # checkpoints of before have none
+    made = {str(name): _metric(str(name), node) for name, node in nodes.items()}
+    check_metrics(made, (*CASE_METRICS, *FACTS))
+    return made
+
+
+def _metric(name: str, node: Any) -> Any:
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise CtmarError(
+            f"a metric's YAML must hold its name, and below that its _target_, got {name}: {node!r}"
+        )
+    try:
+        is_class = inspect.isclass(get_object(str(node["_target_"])))
+    except (ImportError, AttributeError, ValueError):
+        is_class = True  # Hydra says what cannot be found, where it is made
+    return make(node) if is_class or "_partial_" in node else make(node, _partial_=True)
 
 
 def build_loggers(cfg: DictConfig) -> list[Any]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.config.asked import changed
-from ctmar.config.trust import config_of, may_call_back
+from ctmar.config.trust import VARIABLE, config_of, may_call_back
 
 OWN = ("paths", "ckpt_path", "logger")
 """What is the command line's own: where things go, and who is told."""
@@ -36,7 +36,10 @@ def resumed(cfg: DictConfig, checkpoint: dict[str, Any], overrides: Sequence[str
     if differs:
         line += f"; changed: {', '.join(differs)}"
     if left_out:
-        line += f"; left out, as a checkpoint may not name their classes: {', '.join(left_out)}"
+        line += (
+            f"; left out, as a checkpoint may not name their classes: {', '.join(left_out)}"
+            f" (named on the command line they stay, as do those of packages in {VARIABLE})"
+        )
     say(line)
     return out
 
@@ -56,28 +59,35 @@ def say(line: str) -> None:
 
 
 def _carry(trained: DictConfig, cfg: DictConfig) -> list[str]:
-    """Leaves of a run's trainer and callbacks what a checkpoint may decide; names what is left out.
+    """Leaves of a run's trainer, callbacks and metrics what a checkpoint may decide; names what is left out.
 
-    The trainer's class and whatever names a file are the command line's own; so is the class of a callback,
-    where it is none of those that may be made from a checkpoint.
+    The trainer's class and whatever names a file are the command line's own; so is the class of a callback or
+    a metric, where it is none of those that may be made from a checkpoint.
     """
     trainer, mine = _plain(trained.get("trainer")), _plain(cfg.get("trainer"))
     foreign = [key for key, value in trainer.items() if _targets(value) and key != "_target_"]
     values = {key: value for key, value in trainer.items() if key not in foreign}
     if trainer:
         trained.trainer = _with_places(values, mine) | {"_target_": mine.get("_target_")}
-    callbacks, own = _plain(trained.get("callbacks")), _plain(cfg.get("callbacks"))
+    return (
+        [f"trainer.{key}" for key in foreign]
+        + _carry_members("callbacks", trained, cfg)
+        + _carry_members("metric", trained, cfg)
+    )
+
+
+def _carry_members(group: str, trained: DictConfig, cfg: DictConfig) -> list[str]:
+    """Leaves of a group's members those that a checkpoint or the command line may name; names the others."""
+    members, own = _plain(trained.get(group)), _plain(cfg.get(group))
     refused = {
         name: [target for target in _targets(node) if target not in _targets(own.get(name))]
-        for name, node in callbacks.items()
+        for name, node in members.items()
     }
     refused = {name: [t for t in targets if not may_call_back(t)] for name, targets in refused.items()}
-    trained.callbacks = {
-        name: _with_places(node, own.get(name)) for name, node in callbacks.items() if not refused[name]
+    trained[group] = {
+        name: _with_places(node, own.get(name)) for name, node in members.items() if not refused[name]
     }
-    return [f"trainer.{key}" for key in foreign] + [
-        f"callbacks.{name} ({targets[0]})" for name, targets in refused.items() if targets
-    ]
+    return [f"{group}.{name} ({targets[0]})" for name, targets in refused.items() if targets]
 
 
 def _with_places(node: Any, mine: Any) -> Any:

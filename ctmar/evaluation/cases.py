@@ -14,9 +14,11 @@ from ctmar.methods.base import Method
 from ctmar.metrics import (
     CASE_METRICS,
     METAL_METRICS,
+    Metric,
     change_metrics,
     helgason_ludwig,
     image_metrics,
+    own_metrics,
     region_metrics,
     rmse,
     size_group,
@@ -29,6 +31,21 @@ UNCORRECTED = "uncorrected"
 
 CLEAN = "clean"
 """Name of the row that reconstructs the clean sinogram itself: the noise floor, not a method."""
+
+FACTS = (
+    "case_id",
+    "method",
+    "off_trace_max_abs_change",
+    "changes_untouched_rays",
+    "near_pixels",
+    "metal_area_mm2",
+    "metal_size",
+    "materials",
+    "kind",
+    "body",
+    "part",
+)
+"""What a row holds besides metrics; no metric may be called so."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +71,25 @@ class CaseResult:
 
 
 @torch.inference_mode()
-def evaluate_case(methods: Mapping[str, Method], case: Case, filter: str = "ram-lak") -> CaseResult:
+def evaluate_case(
+    methods: Mapping[str, Method],
+    case: Case,
+    filter: str = "ram-lak",
+    metrics: Mapping[str, Metric] | None = None,
+) -> CaseResult:
     """Completes, reconstructs (all methods in one call) and scores one case; see :func:`evaluate`."""
     if len(case) != 1:
         raise CtmarError(f"samples must be batches of one case, got {len(case)}")
     completed = _completions(methods, case)
     center, sinograms = case.center(), _centers(completed)
     images, reconstructed, uncorrected_hu = _images(methods, case, sinograms, filter)
-    scores, facts = _score_images(methods, images, uncorrected_hu, center)
+    scores, facts, truth = _score_images(methods, images, uncorrected_hu, center)
     case_id = case.scan.case_id[0]
     rows = [
         {"case_id": case_id, "method": name}
         | dict.fromkeys(CASE_METRICS, math.nan)
         | {metric: float(figures[index, 0]) for metric, figures in scores.items()}
+        | own_metrics(metrics or {}, images[name][0], truth, case_id)
         | _sinogram_scores(name, completed, sinograms, case)
         | _bond(methods.get(name), images[name], reconstructed.get(name), center.scan)
         | facts
@@ -102,8 +125,8 @@ def _centers(completed: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _score_images(
     methods: Mapping[str, Method], images: Mapping[str, Tensor], uncorrected_hu: Tensor, center: Case
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Every figure of the images, ``(method, 1)``, and facts of the case for its rows."""
+) -> tuple[dict[str, Tensor], dict[str, Any], ImageTruth]:
+    """Every figure of the images, ``(method, 1)``; facts of the case for its rows; the truth behind them."""
     scan, known, spacing_mm = center.scan, center.truth, center.scan.ray.grid.spacing_mm
     masks, parameters = (scan.metal_mask[0], known.body_mask[0]), known.parameters[0]
     truth = ImageTruth(
@@ -135,7 +158,7 @@ def _score_images(
         "body": str(parameters.get("body", "")),
         "part": str(parameters.get("part", "")),
     }
-    return scores, facts
+    return scores, facts, truth
 
 
 def _images(

@@ -13,10 +13,11 @@ import numpy as np
 
 from ctmar.case import Case
 from ctmar.errors import CtmarError
-from ctmar.evaluation.cases import CLEAN, CaseResult, evaluate_case
+from ctmar.evaluation.cases import CLEAN, FACTS, CaseResult, evaluate_case
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.files import file_stem, write_text
 from ctmar.methods.base import Method
+from ctmar.metrics import CASE_METRICS, Metric, check_metrics
 from ctmar.report.page import run_page
 from ctmar.report.summary import as_csv, summarise
 
@@ -42,6 +43,7 @@ def evaluate(
     folder: Path,
     *,
     filter: str = "ram-lak",
+    metrics: Mapping[str, Metric] | None = None,
     num_panels: int = 6,
     progress: bool = True,
     lesions: LesionStudy | None = None,
@@ -59,6 +61,7 @@ def evaluate(
             report also shows the cases in which the last method is worst and in its middle.
         folder: Where the results go; made if need be.
         filter: Of the FBP, as in :meth:`RayTransform.fbp`.
+        metrics: Metrics of the caller's own besides, by the name that they get in all that is written.
         num_panels: How many of the first cases are drawn; 0 draws nothing, and no report.
         progress: Whether lines about progress go to standard error.
         lesions: The planted-lesion study, if it is wanted; ``lesions.csv`` holds its sites.
@@ -71,16 +74,19 @@ def evaluate(
         sinograms (``source``) and the metal trace (``metal_from``) were made from.
 
     Raises:
-        CtmarError: For no case, a batch of several, or a completion of another shape or not finite.
+        CtmarError: For no case, a batch of several, a completion of another shape or not finite, or a
+            metric whose name is taken or that returns anything but a number.
     """
     if CLEAN in methods:
         raise CtmarError(f"methods must not be named {CLEAN!r}: it is the row of the clean sinogram")
+    metrics = dict(metrics or {})
+    check_metrics(metrics, (*CASE_METRICS, *FACTS))
     rows: list[dict[str, Any]] = []
     pictures: list[Picture] = []
     report = _Progress(len(cases) if isinstance(cases, Sized) else None, progress)
     origins: dict[str, set[str]] = {key: set() for key in ORIGINS}
     for case in cases:
-        result = evaluate_case(methods, case, filter)
+        result = evaluate_case(methods, case, filter, metrics)
         if len(pictures) < num_panels:
             pictures.append(Picture("", case.center(), result))
         rows += result.rows
@@ -92,7 +98,9 @@ def evaluate(
         report.step()
     if not rows:
         raise CtmarError("evaluation needs at least one case, got none")
-    summary = summarise(rows) | {key: "+".join(sorted(found)) for key, found in origins.items()}
+    summary = summarise(rows, list(metrics)) | {
+        key: "+".join(sorted(found)) for key, found in origins.items()
+    }
     summary |= dict(facts() if facts else {})
     if lesions is not None:
         summary["lesions"] = lesions.summary()

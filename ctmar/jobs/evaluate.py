@@ -14,7 +14,7 @@ from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.config.asked import changed
-from ctmar.config.build import build_data, build_model, make, method_of, plain, set_threads
+from ctmar.config.build import build_data, build_metrics, build_model, make, method_of, plain, set_threads
 from ctmar.config.settings import check_settings
 from ctmar.config.trust import config_of
 from ctmar.data.module import MARDataModule
@@ -33,6 +33,7 @@ RUN_KEYS = (
     "ckpt_path",
     "train",
     "evaluation",
+    "metric",
     "extras",
     "logger",
     "callbacks",
@@ -56,6 +57,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         model = build_model(cfg)
         load_weights(model, checkpoint)
     set_threads(cfg)
+    build_metrics(cfg)  # what is wrong with one is said before anything is simulated
     method = method_of(model)
     data = build_data(cfg, method.slices or 1)
     method.check(data.simulator.ray)
@@ -84,6 +86,7 @@ def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder
         data.test_dataloader(),
         folder / "evaluation",
         filter=cfg.projector.filter,
+        metrics=build_metrics(cfg),
         num_panels=cfg.evaluation.num_panels,
         lesions=LesionStudy(cfg.projector.filter, simulator.fills) if cfg.evaluation.lesions else None,
         config=plain(cfg),

@@ -9,6 +9,9 @@ EXTRAS = {
 }
 """What an error of another library holds where an option's extra is missing."""
 
+GROUP_OVERRIDE = "Config group override must be"
+"""How Hydra's ValueError begins where a group is given what is no name, such as callbacks=null."""
+
 
 def one_line(error: BaseException) -> str | None:
     """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
@@ -33,7 +36,7 @@ def one_line(error: BaseException) -> str | None:
         made = isinstance(error, InstantiationException)
         # Where Hydra looked is a list of folders.
         return flat((error.__cause__ if made else None) or error).partition(" Config search path:")[0]
-    return None
+    return flat(error) if str(error).startswith(GROUP_OVERRIDE) else None
 
 
 def _of_machine(error: BaseException) -> str | None:

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,6 +21,7 @@ from ctmar.config.build import (
     build_callbacks,
     build_data,
     build_loggers,
+    build_metrics,
     build_model,
     make,
     method_of,
@@ -31,9 +32,11 @@ from ctmar.config.resume import goes_on_in_its_folder, resumed, say
 from ctmar.config.settings import check_settings
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
+from ctmar.evaluation import evaluate_case
 from ctmar.jobs.evaluate import evaluate_method, flat, load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
-from ctmar.methods.base import Method
+from ctmar.methods import Method, Uncorrected
+from ctmar.metrics import CASE_METRICS, Metric
 from ctmar.training.fit import Fit
 
 TOLD_ALREADY = ("Checkpoint directory .* exists and is not empty", "Be aware that when using `ckpt_path`")
@@ -82,7 +85,9 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     if checkpoint is not None:
         # Lightning reads it again; here what is wrong with it is said before anything is simulated.
         load_weights(model, checkpoint)
-    _simulate_ahead(cfg, model, data)
+    own = build_metrics(cfg)
+    _require_optimised(cfg.optimized_metric, own)
+    _simulate_ahead(cfg, model, data, own)
     folder = output_dir(cfg)
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}
     metrics: dict[str, float] = {}
@@ -162,8 +167,19 @@ def _say_nothing_was_trained(trainer: pl.Trainer, checkpoint: dict[str, Any]) ->
     )
 
 
-def _simulate_ahead(cfg: DictConfig, model: Method | Fit, data: MARDataModule) -> None:
-    """Puts every case that this run needs on disk before the first epoch."""
+def _require_optimised(name: str | None, own: Mapping[str, Metric]) -> None:
+    """Refuses to optimise a figure that the evaluation will not have: before a training, not after it."""
+    method, _, metric = (name or "").rpartition("/")
+    if method not in ("", "train", "val") and metric not in (*CASE_METRICS, *own):
+        raise CtmarError(
+            f"optimized_metric must be a metric of this run, got {name!r}; metric=[…] adds one of your own"
+        )
+
+
+def _simulate_ahead(
+    cfg: DictConfig, model: Method | Fit, data: MARDataModule, metrics: Mapping[str, Metric]
+) -> None:
+    """Puts every case that this run needs on disk before the first epoch; tries the user's metrics on one."""
     splits = [
         *(("train", "val") if cfg.train and isinstance(model, Fit) else ()),
         *(("test",) if cfg.test else ()),
@@ -171,6 +187,9 @@ def _simulate_ahead(cfg: DictConfig, model: Method | Fit, data: MARDataModule) -
     # Of several processes Lightning starts for one run, the first simulates.
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         data.prepare(*splits)
+        if cfg.test and metrics:  # what one returns is looked at now, not after days of training
+            case = data.sets["test"][0]
+            evaluate_case({"uncorrected": Uncorrected()}, case, cfg.projector.filter, metrics)
 
 
 def _log_summary(trainer: pl.Trainer | None, summary: dict[str, Any]) -> None:

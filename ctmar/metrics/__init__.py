@@ -3,6 +3,7 @@
 from ctmar.metrics.consistency import helgason_ludwig
 from ctmar.metrics.errors import bias, mae, masked_mean, rmse
 from ctmar.metrics.masks import metal_distance_mm, near_metal_mask
+from ctmar.metrics.own import Metric, check_metrics, own_metrics
 from ctmar.metrics.protocols import PROTOCOLS, Protocol, psnr, ssim
 from ctmar.metrics.regions import SHELLS_MM, TISSUES, shell_masks, tissue_masks
 from ctmar.metrics.statistics import auc, bootstrap_mean, paired_bootstrap, size_group
@@ -30,18 +31,21 @@ __all__ = [
     "SHELLS_MM",
     "TEXTURE_METRICS",
     "TISSUES",
+    "Metric",
     "Protocol",
     "Truth",
     "auc",
     "bias",
     "bootstrap_mean",
     "change_metrics",
+    "check_metrics",
     "helgason_ludwig",
     "image_metrics",
     "mae",
     "masked_mean",
     "metal_distance_mm",
     "near_metal_mask",
+    "own_metrics",
     "paired_bootstrap",
     "psnr",
     "region_metrics",

@@ -48,7 +48,8 @@ def paired_bootstrap(
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise CtmarError(f"both must hold one value a case, got {a.shape} and {b.shape}")
-    difference = a - b
+    with np.errstate(invalid="ignore"):  # inf - inf, which is left out
+        difference = a - b
     return bootstrap_mean(difference, resamples=resamples, seed=seed)
 
 

@@ -20,7 +20,10 @@ from ctmar.report.page import DIFFERENCE_HU, PRESETS, image_tag, page, sentence,
 from ctmar.report.table import aligned, unbound_sentence
 from ctmar.units import WINDOWS_HU
 
-UNTOLD = ("paths", "task_name", "logger", "callbacks", "extras", "trainer", "tags", "ckpt_path", "evaluation")
+UNTOLD = (
+    *("paths", "task_name", "logger", "callbacks", "extras", "trainer", "tags", "ckpt_path"),
+    *("evaluation", "metric"),
+)
 """Settings in which runs differ without being different experiments."""
 
 

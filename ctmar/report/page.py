@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import ctmar
 from ctmar.report.canvas import METAL_COLOR, body_crop, plane, row_figure
 from ctmar.report.figures import distribution_figure
-from ctmar.report.table import TABLE_COLUMNS, benchmark_text, unbound_text
+from ctmar.report.table import benchmark_text, columns_of, unbound_text
 from ctmar.units import WINDOWS_HU
 
 DIFFERENCE_HU = 200.0
@@ -122,10 +122,14 @@ def sentence(text: str) -> str:
 
 
 def metric_table(summary: Mapping[str, Any]) -> str:
-    """Means and deviations of the main metrics, one row a method; the best method of a column in bold."""
-    columns = [("near RMSE", "rmse_hu_near", "{:.1f}"), *TABLE_COLUMNS]
+    """Means and deviations of the main metrics, one row a method; the best method of a column in bold.
+
+    Whether more or less of a user's metric is better is not known: none is bold there.
+    """
+    columns = [("near RMSE", "rmse_hu_near", "{:.1f}"), *columns_of(summary)]
     methods = summary["methods"]
-    best = {key: _best(methods, key) for _, key, _ in columns}
+    own = summary.get("own_metrics", ())
+    best = {key: None if key in own else _best(methods, key) for _, key, _ in columns}
     head = "".join(f"<th>{html.escape(title)}</th>" for title, _, _ in columns)
     body = []
     for name, metrics in methods.items():

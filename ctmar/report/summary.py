@@ -16,7 +16,7 @@ BASELINES = ("uncorrected", "li", "nmar")
 """Methods that every other is compared with, case by case, where they took part."""
 
 COMPARED = ("rmse_hu_near", "rmse_hu_body", SCORE)
-"""Metrics of which differences and groups are given."""
+"""Metrics of which differences and groups are given, and the user's own besides."""
 
 ALLOYS = "screws_by_alloy"
 GROUPS = ("part", "metal_size", "materials", "kind", ALLOYS)
@@ -27,20 +27,25 @@ NO_METHOD = "clean"
 Row = dict[str, Any]
 
 
-def summarise(rows: list[Row]) -> dict[str, Any]:
+def summarise(rows: list[Row], own: Sequence[str] = ()) -> dict[str, Any]:
     """Rows of cases and methods into the summary, schema 1.
 
     NaN (nothing to measure) is left out of a metric and of its ``n``; where that leaves nothing,
     or a figure is infinite (the PSNR of equal images), the JSON holds null. The rows get their
     ``aapm_score``, whose anchors are means over all of them.
 
+    Args:
+        rows: As in ``cases.csv``.
+        own: Metrics in them that are not this package's.
+
     Returns:
         ``methods`` with ``mean``, ``std``, ``median``, ``n`` by metric; ``differences`` to the baselines
         with paired bootstrap intervals; ``groups`` of cases; ``aapm``: the anchors, and which metrics
         were dropped and why; ``changes_untouched_rays``: the methods whose images nothing binds to the rays
-        that missed the metal; ``cases_without_near_region``.
+        that missed the metal; ``cases_without_near_region``; ``own_metrics``, where there are any.
     """
     names = list(dict.fromkeys(row["method"] for row in rows))
+    metrics, compared = [*CASE_METRICS, *own], [*COMPARED, *own]
     scale, dropped = anchors(rows)
     for row in rows:
         row[SCORE] = score(row, scale)
@@ -53,23 +58,23 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
         "num_cases": len(by_method[names[0]]),
         "off_trace_max_abs_change": max(scored, default=0.0),
         "methods": {
-            name: {metric: _spread([row[metric] for row in own]) for metric in CASE_METRICS}
-            for name, own in by_method.items()
+            name: {metric: _spread([row[metric] for row in theirs]) for metric in metrics}
+            for name, theirs in by_method.items()
         },
-        "differences": _differences(by_method),
-        "groups": {fact: _groups(rows, names, fact) for fact in GROUPS},
+        "differences": _differences(by_method, compared),
+        "groups": {fact: _groups(rows, names, fact, compared) for fact in GROUPS},
         "aapm": {"anchors": {name: list(pair) for name, pair in scale.items()}, "dropped": dropped},
         "images_alone": sorted({r["method"] for r in rows if math.isnan(r["off_trace_max_abs_change"])}),
         "changes_untouched_rays": sorted({r["method"] for r in rows if r.get("changes_untouched_rays")}),
         "cases_without_near_region": without,
-    }
+    } | ({"own_metrics": list(own)} if own else {})
 
 
-def _differences(by_method: dict[str, list[Row]]) -> dict[str, dict[str, Any]]:
+def _differences(by_method: dict[str, list[Row]], compared: Sequence[str]) -> dict[str, dict[str, Any]]:
     """``METHOD - BASELINE`` by metric: mean, 95 % interval and number of cases."""
     found: dict[str, dict[str, Any]] = {}
     methods = [name for name in by_method if name != NO_METHOD]
-    for metric in COMPARED:
+    for metric in compared:
         values = {name: [row[metric] for row in by_method[name]] for name in methods}
         pairs = [(a, b) for b in BASELINES if b in values for a in methods if a != b]
         pairs = [(a, b) for a, b in pairs if not (a in BASELINES and BASELINES.index(a) < BASELINES.index(b))]
@@ -80,7 +85,7 @@ def _differences(by_method: dict[str, list[Row]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, Any]:
+def _groups(rows: Sequence[Row], names: Sequence[str], fact: str, compared: Sequence[str]) -> dict[str, Any]:
     """The compared metrics by group and method, groups by name, sizes by size."""
     order = {name: n for n, name in enumerate(SIZE_GROUPS_MM2)}
     parts: dict[str, list[Row]] = {}
@@ -88,7 +93,7 @@ def _groups(rows: Sequence[Row], names: Sequence[str], fact: str) -> dict[str, A
         parts.setdefault(_fact(row, fact), []).append(row)
     return {
         group: {
-            name: {m: _spread([row[m] for row in parts[group] if row["method"] == name]) for m in COMPARED}
+            name: {m: _spread([row[m] for row in parts[group] if row["method"] == name]) for m in compared}
             for name in names
         }
         for group in sorted(parts, key=lambda name: (order.get(name, 0), name))

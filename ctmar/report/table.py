@@ -14,18 +14,24 @@ TABLE_COLUMNS: tuple[tuple[str, str, str], ...] = (
 """Heading, metric and format of the table's columns after the near-metal RMSE."""
 
 
+def columns_of(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The columns of a summary's table: :data:`TABLE_COLUMNS`, then the user's own metrics by name."""
+    return [*TABLE_COLUMNS, *((name, name, "{:.4g}") for name in summary.get("own_metrics", ()))]
+
+
 def format_table(summary: Mapping[str, Any]) -> str:
     """A plain-text table of a summary: one row a method; HU, dB, and ratios of means to ``uncorrected``."""
     methods = summary["methods"]
     base = methods.get("uncorrected", {})
-    heading = ["method", "near RMSE", "median", "ratio", *(title for title, _, _ in TABLE_COLUMNS)]
+    columns = columns_of(summary)
+    heading = ["method", "near RMSE", "median", "ratio", *(title for title, _, _ in columns)]
     table = [heading]
     for name, metrics in methods.items():
         near = metrics["rmse_hu_near"]
         mean, spread = _show(near["mean"], "{:.1f}"), _show(near["std"], "{:.1f}")
         ratio = _ratio(near["mean"], base.get("rmse_hu_near", {}).get("mean"))
         cells = [name, f"{mean} ± {spread}", _show(near["median"], "{:.1f}"), ratio]
-        table.append(cells + [_show(metrics[key]["mean"], style) for _, key, style in TABLE_COLUMNS])
+        table.append(cells + [_show(metrics[key]["mean"], style) for _, key, style in columns])
     lines = aligned(table)
     lines.append(
         f"{summary['num_cases']} cases; HU; mean ± SD over cases; ratio of means to uncorrected; "
@@ -81,10 +87,12 @@ def benchmark_text(summary: Mapping[str, Any]) -> str:
     blocks = [
         format_table(summary),
         group_text(summary, "part"),
+        *(group_text(summary, "part", name, "{:.4g}") for name in summary.get("own_metrics", ())),
         group_text(summary, "metal_size"),
         alloy_text(summary),
         protocol_text(summary),
         difference_text(summary),
+        *(difference_text(summary, name, "{:+.4g}") for name in summary.get("own_metrics", ())),
         lesion_text(summary),
         order_text(summary),
     ]
@@ -123,7 +131,9 @@ def _order(where: str, means: Mapping[str, float | None]) -> str:
     return f"{where}: nmar {nmar:.1f} < li {li:.1f} < uncorrected {uncorrected:.1f} HU {verdict}"
 
 
-def group_text(summary: Mapping[str, Any], fact: str, metric: str = "rmse_hu_near") -> str:
+def group_text(
+    summary: Mapping[str, Any], fact: str, metric: str = "rmse_hu_near", style: str = "{:.1f}"
+) -> str:
     """Means of a metric by a fact of the cases: one row a method, one column a group."""
     groups = summary["groups"].get(fact, {})
     if len(groups) < 2:
@@ -131,7 +141,7 @@ def group_text(summary: Mapping[str, Any], fact: str, metric: str = "rmse_hu_nea
     names = list(summary["methods"])
     heading = [f"{metric} by {fact}"]
     heading += [f"{group} ({max(m[metric]['n'] for m in by.values())})" for group, by in groups.items()]
-    rows = [[name, *(_show(by[name][metric]["mean"], "{:.1f}") for by in groups.values())] for name in names]
+    rows = [[name, *(_show(by[name][metric]["mean"], style) for by in groups.values())] for name in names]
     return "\n".join(aligned([heading, *rows]))
 
 
@@ -164,11 +174,11 @@ def protocol_text(summary: Mapping[str, Any]) -> str:
     return "\n".join(aligned(rows))
 
 
-def difference_text(summary: Mapping[str, Any], metric: str = "rmse_hu_near") -> str:
+def difference_text(summary: Mapping[str, Any], metric: str = "rmse_hu_near", style: str = "{:+.1f}") -> str:
     """Paired differences to the baselines with their 95 % intervals."""
     found = summary["differences"].get(metric, {})
     rows = [
-        [name, _show(d["mean"], "{:+.1f}"), f"{_show(d['low'], '{:+.1f}')} to {_show(d['high'], '{:+.1f}')}"]
+        [name, _show(d["mean"], style), f"{_show(d['low'], style)} to {_show(d['high'], style)}"]
         for name, d in found.items()
     ]
     return "\n".join(aligned([[f"{metric}, paired", "mean", "95 % interval"], *rows])) if rows else ""

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from ctmar.config.build import build_callbacks, build_data, build_loggers, build_model, make, method_of
+from ctmar.config.build import (
+    build_callbacks,
+    build_data,
+    build_loggers,
+    build_metrics,
+    build_model,
+    make,
+    method_of,
+)
 from ctmar.config.moved import renamed
 from ctmar.config.settings import check_settings
 from ctmar.jobs.mistakes import one_line
@@ -31,6 +39,7 @@ def build(folder: Path, *overrides: str) -> None:
     model = build_model(cfg)
     data = build_data(cfg, method_of(model).slices or 1)
     model.check(data.simulator.ray)
+    build_metrics(cfg)
     callbacks, loggers = build_callbacks(cfg), build_loggers(cfg)
     make(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 

@@ -28,6 +28,7 @@ TINY_DATA = [
 ]
 BAD = {
     "unknown group": (["model=nope"], "Could not find 'model/nope'"),
+    "no name of an option": (["callbacks=null"], "Config group override must be a string or a list"),
     "unknown key": (["data.nope=1"], "Could not override 'data.nope'"),
     "missing value": (["anatomy=files"], "anatomy.ct must be given (anatomy.ct=...), got nothing"),
     "missing file": (
