@@ -1,11 +1,13 @@
 """Parts by their names in a config group, the user's own among them."""
 
+from pathlib import Path
+
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.config.composing import composed, options, places
+from ctmar.config.composing import composed, config_folders, options, places
 from ctmar.errors import CtmarError
 
 PLAIN = "export"
@@ -40,6 +42,29 @@ def named(group: str, name: str) -> DictConfig:
 def _is_all_there_is() -> bool:
     """Whether Hydra runs, and searches no places but those that it was started with."""
     return GlobalHydra.instance().is_initialized() and not places()
+
+
+def file_of(group: str, name: str) -> Path:
+    """The YAML of an option: of the running job's search path the first, as Hydra takes it.
+
+    Raises:
+        UnknownPart: No folder has it.
+    """
+    for folder in _folders():
+        file = folder / group / f"{name}.yaml"
+        if file.is_file():
+            return file
+    raise UnknownPart(
+        f"{group}/{name}.yaml must be in one of {', '.join(map(str, _folders()))}; it is in none"
+    )
+
+
+def _folders() -> list[Path]:
+    """Folders of configs, a user's first."""
+    if not _is_all_there_is():
+        return config_folders()
+    sources = GlobalHydra.instance().config_loader().get_sources()
+    return [Path(source.path) for source in sources if source.scheme() == "file"]
 
 
 def _options(group: str) -> list[str]:

@@ -10,7 +10,17 @@ from omegaconf import DictConfig
 
 from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.wandb_report import log_report
-from ctmar.config.build import build_model, make, method_named, method_of, methods_named, plain, set_threads
+from ctmar.config.build import (
+    build_metrics,
+    build_model,
+    make,
+    method_named,
+    method_of,
+    methods_named,
+    plain,
+    set_threads,
+)
+from ctmar.config.named import Keys, Named
 from ctmar.config.parts import UnknownPart
 from ctmar.config.trust import config_of
 from ctmar.errors import CtmarError
@@ -19,15 +29,32 @@ from ctmar.evaluation.export import export_scan
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.jobs.evaluate import load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
-from ctmar.jobs.test_set import TestSet
+from ctmar.jobs.test_set import TestSet, check_benchmark
 from ctmar.methods import Method
 from ctmar.methods.elsewhere import ImageFolder, find_method
 from ctmar.report.figures import render_distributions
 from ctmar.report.table import benchmark_text
 
+PARTS = "benchmark.parts.NAME"
+SETS_OWN = "a benchmark of your own has its own parts (benchmark=mine, docs/tutorials/own-benchmark.md)"
+UNREAD = {
+    "model": "models=[li,nmar] says what is scored, catalogue.NAME.KEY=… with which settings",
+    "ckpt_path": "checkpoints={NAME:FILE} scores what a training left",
+    "seed": "benchmark.seed=… makes other cases",
+    "data.seed": "benchmark.seed=… makes other cases",
+    "data.generator": f"{PARTS}.data.generator.KEY=… changes a part's metal; {SETS_OWN}",
+    "data.num_cases": "num_cases=N scores the first N cases",
+    "anatomy": f"{PARTS}.anatomy.KEY=… changes a part's body; {SETS_OWN}",
+}
+"""Keys that a training reads and a benchmark does not, and what to write instead."""
+UNREAD_GROUPS = {"data": SETS_OWN}
+"""Of these the option: single keys, such as ``data.cache`` and ``data.source``, are read."""
+
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Scores what ``cfg`` names and prints the tables; or freezes the set."""
+    refuse_unread(overrides)
+    check_benchmark(cfg)
     set_threads(cfg)
     if cfg.freeze:
         cases = {str(name): int(part.cases) for name, part in cfg.benchmark.parts.items()}
@@ -54,6 +81,7 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
         from the frozen ones.
     """
     sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
+    metrics = build_metrics(cfg)
     methods = find_models(cfg)
     methods |= {str(name): find_method(dotted, str(name)) for name, dotted in (cfg.methods or {}).items()}
     methods |= dict(extra or {})
@@ -76,6 +104,7 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
         cases,
         folder / "evaluation",
         filter=filter,
+        metrics=metrics,
         num_panels=cfg.evaluation.num_panels,
         lesions=LesionStudy(filter, methods_named(cfg, cfg.data.fills)) if cfg.evaluation.lesions else None,
         facts=lambda: {"benchmark": about(cases)},
@@ -83,6 +112,27 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
     )
     render_distributions(folder / "evaluation" / "cases.csv", folder / "evaluation" / "near-rmse.png")
     return summary
+
+
+def refuse_unread(overrides: Sequence[str]) -> None:
+    """Refuses what a training would read and a benchmark does not, by what to write instead.
+
+    Raises:
+        CtmarError: Names the key.
+    """
+    given = Named.of("benchmark", overrides)
+    for group, place in given.groups.items():
+        _refuse(group, place, UNREAD | UNREAD_GROUPS)
+    for keys in given.keys:
+        _refuse(".".join(keys), keys, UNREAD)
+
+
+def _refuse(written: str, place: Keys, unread: Mapping[str, str]) -> None:
+    for key, instead in unread.items():
+        if place[: key.count(".") + 1] == tuple(key.split(".")):
+            raise CtmarError(
+                f"a benchmark has cases and methods of its own and reads no {written}: {instead}"
+            )
 
 
 def find_models(cfg: DictConfig) -> dict[str, Method]:

@@ -8,18 +8,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+import ctmar
 from ctmar.case import Case
 from ctmar.config.build import build_simulator, case_store
-from ctmar.config.composing import config_dir
+from ctmar.config.parts import UnknownPart, file_of
+from ctmar.config.typed import described, fits
 from ctmar.data.dataset import CaseDataset, simulate_ahead
+from ctmar.data.simulate import SPLITS
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.operators import RayTransform
 
 TOLERANCE = 2.0e-3
 """By how much a case's control figures may differ between machines, relative."""
+
+PACKAGE = Path(ctmar.__file__).parent
+CONTROLS = {"sampled", "metal_pixels", "trace_bins", "clean", "measured"}
+"""What a list holds of each case, see :func:`control`."""
 
 TRIES = 2
 """Cases tried for each that is wanted: a plan may find no room in the slices."""
@@ -47,6 +54,7 @@ class TestSet:
     __test__ = False  # not a test of pytest's
 
     def __init__(self, cfg: DictConfig, slices: int, num_cases: int | None, frozen: bool = True) -> None:
+        check_benchmark(cfg)
         self.name = str(cfg.benchmark.name)
         self.workers = int(cfg.data.num_workers)
         known = load_controls(self.name) if frozen else {}
@@ -58,8 +66,8 @@ class TestSet:
             if absent:
                 self.left_out.append(f"{name}: {absent[0]} does not exist")
                 continue
-            if frozen and name not in known:
-                raise CtmarError(f"{self.name}.json must list the cases of {name}; freeze=true writes it")
+            if frozen:
+                _require_cases(self.name, str(name), part.cases, known)
             controls = known.get(name) or {index: {} for index in range(TRIES * part.cases)}
             self.parts[name] = Part(str(name), _dataset(cfg, part, slices), controls)
         if not self.parts:
@@ -115,12 +123,22 @@ class TestSet:
             yield Case(replace(case.scan, case_id=(case_id,)), replace(case.truth, parameters=told))
 
     def freeze(self, wanted: dict[str, int]) -> Path:
-        """Writes which cases of each part could be made, and their control figures."""
-        self.prepare()
+        """Writes which cases of each part could be made, and their control figures.
+
+        Raises:
+            CtmarError: A part has too few cases that can be made; or the list is that of a benchmark of an
+                installed ctmar.
+        """
         path = controls_path(self.name)
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if path.is_relative_to(PACKAGE):
+            raise CtmarError(
+                f"{self.name} is a benchmark of ctmar's and stays as it was frozen: for other cases copy"
+                f" {path.with_suffix('.yaml').name} under another name into a folder benchmark/ of your own"
+            )
+        self.prepare()
+        before = _read(path) or {}
         # A part whose data are not here stays as it was frozen where they are.
-        frozen = {name: before[name] for name in wanted if name in before}
+        frozen: dict[str, dict[Any, Any]] = {name: before[name] for name in wanted if name in before}
         for name, part in self.parts.items():
             made = [i for n, i in self.cases if n == name and i not in set(part.data.missing())]
             if len(made) < wanted[name]:
@@ -137,28 +155,94 @@ class TestSet:
 
 
 def _dataset(cfg: DictConfig, part: DictConfig, slices: int) -> CaseDataset:
-    """The cases of one part under the run's geometry and scanner and the benchmark's seed."""
+    """The cases of one part: the run's geometry, its own scanner or the run's, the benchmark's seed."""
     own = copy.deepcopy(cfg)
     with open_dict(own):
         own.anatomy, own.data.generator = part.anatomy, part.data.generator
+        own.scanner = part.get("scanner") or own.scanner
         own.seed = own.data.seed = cfg.benchmark.seed
     simulator = build_simulator(own, slices)
     store = case_store(own, slices)
     return CaseDataset(simulator, cfg.benchmark.split, TRIES * part.cases, store, in_memory=store is None)
 
 
+def check_benchmark(cfg: DictConfig) -> None:
+    """Refuses a benchmark whose YAML lacks something, before anything is simulated.
+
+    Raises:
+        CtmarError: Names the key, what is required and what came.
+    """
+    keys: dict[str, Any] = {"name": str, "seed": int, "split": str, "parts": dict[str, Any]}
+    keys |= {f"parts.{name}.cases": int for name in _names(cfg.benchmark.get("parts"))}
+    for key, hint in keys.items():
+        value: Any = OmegaConf.select(cfg.benchmark, key)
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if not fits(value, hint):
+            raise CtmarError(f"benchmark.{key} must be {described(hint)}, got {value!r}")
+        if isinstance(value, int) and value < (0 if key == "seed" else 1):
+            raise CtmarError(f"benchmark.{key} must be {'0' if key == 'seed' else '1'} or more, got {value}")
+    if cfg.benchmark.split not in SPLITS:
+        raise CtmarError(f"benchmark.split must be one of {', '.join(SPLITS)}, got {cfg.benchmark.split!r}")
+    for name, part in cfg.benchmark.parts.items():
+        for key in ("anatomy._target_", "data.generator._target_"):
+            if OmegaConf.select(part, key) is None:
+                raise CtmarError(
+                    f"benchmark.parts.{name} must have {key}, as an option of its group gives it"
+                )
+
+
+def _names(parts: Any) -> list[str]:
+    return [str(name) for name in parts] if isinstance(parts, DictConfig) else []
+
+
 def controls_path(name: str) -> Path:
-    """Where a benchmark's frozen list lies."""
-    return config_dir() / "benchmark" / f"{name}.json"
+    """Where a benchmark's frozen list lies: beside its YAML, wherever that is.
+
+    Raises:
+        CtmarError: No YAML of the group ``benchmark`` has the benchmark's name.
+    """
+    try:
+        return file_of("benchmark", name).with_suffix(".json")
+    except UnknownPart as error:
+        raise CtmarError(f"benchmark.name must be what its file is called: {error}") from None
 
 
 def load_controls(name: str) -> dict[str, dict[int, dict[str, Any]]]:
-    """The control figures by part and index."""
+    """The control figures by part and index.
+
+    Raises:
+        CtmarError: There is no list, or it is none.
+    """
     path = controls_path(name)
     if not path.is_file():
         raise CtmarError(f"benchmark {name} must have its list of cases {path.name}; freeze=true writes it")
-    parts = json.loads(path.read_text(encoding="utf-8"))
-    return {part: {int(i): c for i, c in cases.items()} for part, cases in parts.items()}
+    found = _read(path)
+    if found is None:
+        raise CtmarError(f"{path} must be a list of cases as freeze=true writes it; it is none")
+    return found
+
+
+def _read(path: Path) -> dict[str, dict[int, dict[str, Any]]] | None:
+    """A list of cases; None where there is none that is whole."""
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        found = {part: {int(i): c for i, c in cases.items()} for part, cases in parts.items()}
+        whole = all(set(control) >= CONTROLS for cases in found.values() for control in cases.values())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return found if whole else None
+
+
+def _require_cases(benchmark: str, part: str, count: int, known: dict[str, dict[int, Any]]) -> None:
+    """Refuses a frozen list that is not of so many cases of a part, or of other cases than are tried."""
+    if part not in known:
+        raise CtmarError(f"{benchmark}.json must list the cases of {part}; freeze=true writes it")
+    listed = known[part]
+    if len(listed) != count or not all(0 <= index < TRIES * count for index in listed):
+        raise CtmarError(
+            f"{benchmark}.json must list {count} of the first {TRIES * count} cases of {part},"
+            f" got {len(listed)} up to number {max(listed, default=0)}; freeze=true writes it anew"
+        )
 
 
 def control(case: Case) -> dict[str, Any]:
@@ -179,7 +263,7 @@ def same_case(wanted: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether a case is the frozen one: the same sampled, its figures equal up to :data:`TOLERANCE`."""
     if wanted["sampled"] != found["sampled"]:
         return False
-    figures = ("metal_pixels", "trace_bins", "clean", "measured")
+    figures = CONTROLS - {"sampled"}
     return all(abs(found[k] - wanted[k]) <= TOLERANCE * abs(wanted[k]) for k in figures)
 
 

@@ -12,7 +12,7 @@ from ctmar.config.composing import config_dir
 from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import _complete
 from ctmar.jobs import test_set
-from ctmar.jobs.benchmark import benchmark, find_models, run, run_name
+from ctmar.jobs.benchmark import benchmark, find_models, refuse_unread, run, run_name
 from ctmar.jobs.test_set import TestSet, control, same_case
 from ctmar.jobs.train import train
 from ctmar.methods import LI
@@ -208,3 +208,42 @@ def test_a_method_of_single_slices_answers_a_stack_by_its_centre(make_case) -> N
     answer, wanted = _complete("flat", flat, scan), _complete("stack", stack, scan)
     assert torch.equal(answer[:, 1], wanted[:, 1]) and not torch.equal(answer[:, 1], scan.measured[:, 1])
     assert torch.equal(answer[:, ::2], scan.measured[:, ::2])
+
+
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("model=li", "models="),
+        ("model.start=x", "models="),
+        ("model@model.method.fill=li", "models="),
+        ("data=random", "benchmark=mine"),
+        ("data.seed=3", "benchmark.seed="),
+        ("data.num_cases.test=3", "num_cases=N"),
+        ("data.generator.screw_meshes=[a.stl]", "benchmark.parts.NAME.data.generator"),
+        ("anatomy=thorax", "benchmark.parts.NAME.anatomy"),
+        ("anatomy.seed=1", "benchmark.parts.NAME.anatomy"),
+        ("seed=0", "benchmark.seed="),  # the default's value is asked for in vain too
+        ("ckpt_path=a.ckpt", "checkpoints={NAME:FILE}"),
+        ("experiment=unet_pretrain", "benchmark.parts.NAME"),
+    ],
+)
+def test_what_a_benchmark_does_not_read_is_refused(override: str, instead: str) -> None:
+    with pytest.raises(CtmarError, match="a benchmark has cases and methods of its own and") as error:
+        refuse_unread([override])
+    assert instead in str(error.value)
+
+
+def test_what_a_benchmark_reads_is_let_through() -> None:
+    read = ["geometry=tiny", "scanner=ideal", "scanner.noise.photons_per_ray=1e5", "projector=native",
+            "data.num_workers=0", "data.cache=null", "data.fills=[li]", "data.source=image",
+            "model@catalogue.nmar=li", "catalogue.nmar.bone_above_hu=400", "models=[li]", "num_cases=3",
+            "evaluation.lesions=false", "logger=none", "benchmark.seed=3", "paths.cache_dir=a"]  # fmt: skip
+    refuse_unread(read)
+    refuse_unread([])
+
+
+def test_ctmars_own_lists_are_not_written_where_it_is_installed(small, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(test_set, "PACKAGE", tmp_path)
+    with pytest.raises(CtmarError, match="spine-v1 is a benchmark of ctmar's and stays as it was frozen"):
+        run(small("freeze=true"))
+    assert not (tmp_path / "spine-v1.json").exists()
