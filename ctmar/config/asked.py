@@ -162,7 +162,7 @@ def _completed(trained: Node, plain: Node, own: Sequence[str]) -> Node:
     """With defaults for keys that the checkpoint's ctmar did not have."""
     out = {key: value for key, value in plain.items() if key not in own} | trained
     for group in GROUPS:
-        if isinstance(out[group], dict) and isinstance(plain[group], dict):
+        if _alike(out[group], plain[group]):  # else what is left of one class is no argument of another
             out[group] = plain[group] | out[group]
     return out
 

@@ -13,11 +13,14 @@ from pytorch_lightning import Callback
 
 from ctmar.config.moved import require_todays, upgraded
 from ctmar.config.moved_targets import renamed
+from ctmar.config.paired import OF_THE_RUN, is_paired, own_node, own_source, require_kind, require_simulated
 from ctmar.config.parts import named
 from ctmar.config.typed import check_types
+from ctmar.data.cases import CaseSource
 from ctmar.data.content import TARGET, by_content, code_of
 from ctmar.data.fingerprint import code_digest, fingerprint
 from ctmar.data.module import MARDataModule
+from ctmar.data.setup import CaseSetup
 from ctmar.data.simulate import Simulator
 from ctmar.data.source import Source
 from ctmar.data.store import CaseStore
@@ -25,13 +28,14 @@ from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import FACTS
 from ctmar.methods.base import Method
 from ctmar.metrics import CASE_METRICS, Metric, check_metrics
+from ctmar.operators import RayTransform
 from ctmar.operators.choice import is_dotted
 from ctmar.training.fit import Fit
 
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
 OF_IMAGES = ("metal_threshold_hu", "extended_scale")
 """Of the same: what is for cases alone whose metal is found in their images."""
-BUILT = ("anatomy", "generator", "scanner", "geometry")
+BUILT = ("anatomy", "generator", "scanner", "geometry", "data")
 """Of a config: what classes are named in, this package's or a user's."""
 CODE = ("modules", "packages")
 """Of a config: the code behind a user's classes."""
@@ -64,8 +68,31 @@ def make(cfg: DictConfig | None, **more: Any) -> Any:
         raise CtmarError(str(error)) from error
 
 
+def build_source(cfg: DictConfig, slices: int) -> CaseSource:
+    """Where the run's cases come from: the class that ``data._target_`` names, else the simulator."""
+    if not is_paired(cfg):
+        return build_simulator(cfg, slices)
+    require_kind(cfg)
+    scanner = make(cfg.scanner)
+    setup = CaseSetup(
+        ray=RayTransform(make(cfg.geometry.grid), make(cfg.geometry.beam), cfg.projector.backend),
+        mu_water=scanner.mu_water,
+        kvp=scanner.kvp,
+        slices=slices,
+        fills=methods_named(cfg, cfg.data.fills),
+        filter=cfg.projector.filter,
+        seed=data_seed(cfg),
+    )
+    return own_source(make, own_node(cfg), setup)
+
+
 def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
-    """The simulator of the config's body, scenes, scanner and geometry."""
+    """The simulator of the config's body, scenes, scanner and geometry.
+
+    Raises:
+        CtmarError: The config has cases of a user's own, of which none is simulated.
+    """
+    require_simulated(cfg)
     data = cfg.data
     return Simulator(
         anatomy=make(cfg.anatomy),
@@ -98,9 +125,15 @@ def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
     resolved = plain(cfg)
     settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
     settings["seed"] = data_seed(cfg)
-    settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS} | {"slices": slices}
+    settings["slices"] = slices
+    if is_paired(cfg):
+        del settings["anatomy"]
+        settings["fills"] = resolved["data"]["fills"]
+        settings["data"] = {key: value for key, value in resolved["data"].items() if key not in OF_THE_RUN}
+    else:
+        settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS}
     settings = _deciding(settings)
-    built = {key: settings[key] for key in BUILT}
+    built = {key: settings[key] for key in BUILT if key in settings}
     return (
         settings | {key: by_content(node) for key, node in built.items()} | code_of([built, _projector(cfg)])
     )
@@ -181,15 +214,16 @@ def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:
-    """The data module over the simulator's cases."""
+    """The data module over the run's cases."""
     return MARDataModule(
-        simulator=build_simulator(cfg, slices),
+        source=build_source(cfg, slices),
         num_cases=dict(cfg.data.num_cases),
         batch_size=cfg.data.batch_size,
         store=case_store(cfg, slices),
         num_workers=cfg.data.num_workers,
         in_memory=cfg.data.in_memory,
         seed=cfg.seed,
+        slices=slices,
     )
 
 
@@ -280,8 +314,10 @@ def build_loggers(cfg: DictConfig) -> list[Any]:
 def run_title(cfg: DictConfig) -> str:
     """What tells a run from the others at a glance: model, metal, body, seed."""
     network = OmegaConf.select(cfg, "model.method.network")
-    classes = (str(node._target_).rpartition(".")[2] for node in (network or cfg.model, cfg.data.generator))
+    cases = cfg.data if is_paired(cfg) else cfg.data.generator
+    classes = (str(node._target_).rpartition(".")[2] for node in (network or cfg.model, cases))
     model, metal = (name.removeprefix("Sinogram").removesuffix("Generator").lower() for name in classes)
     if "adversary" in cfg.model:
         model = "cgan"
-    return f"{model} {metal} {cfg.anatomy.get('name', '')} seed {cfg.seed}".replace("  ", " ")
+    body = "" if is_paired(cfg) else cfg.anatomy.get("name", "")
+    return f"{model} {metal} {body} seed {cfg.seed}".replace("  ", " ")

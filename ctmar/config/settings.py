@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ctmar.config.typed import check_types, described, fits
-from ctmar.data.simulate import SPLITS
+from ctmar.data.setup import SPLITS
 from ctmar.errors import CtmarError
 from ctmar.operators.filters import FILTERS
 
@@ -33,6 +33,8 @@ TYPES: dict[str, Any] = {
     "projector.backend": str,
     "projector.filter": str,
 }
+OF_THE_SIMULATOR = ("data.metal", "data.metal_threshold_hu", "data.extended_scale")
+"""Of those: what ``data`` with a class of its own need not have, or has as that class's argument."""
 LEAST = {
     "data.seed": 0,
     "data.batch_size": 1,
@@ -52,7 +54,10 @@ def check_settings(cfg: DictConfig) -> None:
     if not fits(seed, int) or seed < 0:
         raise CtmarError(f"seed must be a whole number from 0 on, got {seed!r}")
     check_types(OmegaConf.to_container(cfg, resolve=True))  # after the seed, which other keys repeat
+    simulated = "_target_" not in cfg.data
     for key, hint in TYPES.items():
+        if key in OF_THE_SIMULATOR and not simulated:
+            continue
         value: Any = OmegaConf.select(cfg, key)
         if OmegaConf.is_config(value):
             value = OmegaConf.to_container(value)
@@ -60,7 +65,7 @@ def check_settings(cfg: DictConfig) -> None:
             raise CtmarError(f"{key} must be {described(hint)}, got {value!r}")
         if key in LEAST and value is not None and value < LEAST[key]:
             raise CtmarError(f"{key} must be {LEAST[key]} or more, got {value!r}")
-    high = cfg.data.metal_threshold_hu
+    high = cfg.data.metal_threshold_hu if simulated else None
     if high is not None and not math.isfinite(high):
         raise CtmarError(f"data.metal_threshold_hu must be finite, got {cfg.data.metal_threshold_hu}")
     for name, value, allowed in (

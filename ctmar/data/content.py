@@ -10,7 +10,7 @@ from typing import Any
 from ctmar.data.fingerprint import input_digest
 from ctmar.data.sources import code_behind, found
 
-INPUT_KEYS = ("ct", "labels", "root", "screw_meshes")
+INPUT_KEYS = ("artifact", "clean", "ct", "labels", "metal_masks", "root", "screw_meshes")
 """Known by content alone, wherever the files lie and whatever they are called."""
 PLACES = ("segment_dir",)
 """What does not matter to a case."""

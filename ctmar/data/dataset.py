@@ -1,16 +1,19 @@
-"""Cases of a split as a map-style data set, simulated once and kept."""
+"""Cases of a split as a map-style data set, made once and kept."""
 
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
 
 from ctmar.case import Case
+from ctmar.data.cases import CaseSource, require_case
 from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
+from ctmar.data.threads import one_thread
 from ctmar.errors import CtmarError
 
 
@@ -18,50 +21,85 @@ class CaseDataset(Dataset[Case]):
     """The first ``num_cases`` cases of a split.
 
     Args:
-        simulator: Makes a case from its number.
+        source: Makes a case from its number.
         split: ``train``, ``val`` or ``test``.
-        num_cases: How many there are.
-        store: Where simulated cases are kept; None simulates on every access.
+        num_cases: How many there are to be; None for all that the source has.
+        store: Where cases are kept; None makes them on every access.
         in_memory: Whether cases once read stay in this process.
+        slices: Slices of a case, to which cases of a source of the user's own are held.
     """
 
     def __init__(
         self,
-        simulator: Simulator,
+        source: CaseSource,
         split: str,
-        num_cases: int,
+        num_cases: int | None,
         store: CaseStore | None,
         in_memory: bool = True,
+        slices: int = 1,
     ) -> None:
-        self.simulator, self.split, self.num_cases = simulator, split, num_cases
-        self.store, self.in_memory = store, in_memory
+        self.source, self.split, self.num_cases = source, split, num_cases
+        self.store, self.in_memory, self.slices = store, in_memory, slices
         self._held: dict[int, Case] = {}
+        self._length: int | None = None
 
     def __len__(self) -> int:
-        return self.num_cases
+        # Asked for late: a source may have to read every file of the split to know.
+        if self._length is None:
+            self._length = _count(self.source, self.split, self.num_cases)
+        return self._length
 
     def __getitem__(self, index: int) -> Case:
-        if not 0 <= index < self.num_cases:
+        if not 0 <= index < len(self):
             raise IndexError(index)
         if index in self._held:
             return self._held[index]
-        maker = self.simulator
+        maker = self.source
         case = None if self.store is None else self.store.load(self.split, index, maker.ray, maker.kvp)
         if case is None:
-            case = maker.case(self.split, index)
+            case = self.made(index)
             if self.store is not None:
                 self.store.save(self.split, index, case)
         if self.in_memory:
             self._held[index] = case
         return case
 
+    def made(self, index: int) -> Case:
+        """A case as its source makes it, held to the contract where that is not the simulator."""
+        if isinstance(self.source, Simulator):
+            return self.source.case(self.split, index)
+        # A forked process in which torch takes up several threads would wait for ever.
+        with one_thread():
+            return require_case(self.source.case(self.split, index), self.source, self.slices)
+
     def lean(self) -> "CaseDataset":
         """The same cases, none of them held in memory: what travels to another process."""
-        return CaseDataset(self.simulator, self.split, self.num_cases, self.store, in_memory=False)
+        return CaseDataset(
+            self.source, self.split, len(self), self.store, in_memory=False, slices=self.slices
+        )
 
     def missing(self) -> list[int]:
         """Cases that are not on disk yet; none where nothing is kept there."""
-        return [] if self.store is None else self.store.missing(self.split, range(self.num_cases))
+        return [] if self.store is None else self.store.missing(self.split, range(len(self)))
+
+
+def _count(source: CaseSource, split: str, wanted: int | None) -> int:
+    """How many cases of a split there are to be; a CtmarError where there are fewer."""
+    there = source.count(split)
+    if there is None:
+        return require_count(split, wanted)
+    if there < 1:
+        raise CtmarError(f"{split} must have a case, got none")
+    if wanted is not None and wanted > there:
+        raise CtmarError(f"num_cases.{split} must be at most the {there} cases that there are, got {wanted}")
+    return there if wanted is None else wanted
+
+
+def require_count(split: str, count: Any) -> int:
+    """The number of cases of a split; a CtmarError where it is none."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise CtmarError(f"num_cases.{split} must be a positive whole number, got {count!r}")
+    return count
 
 
 ToMake = tuple[str, CaseDataset, int]
@@ -116,10 +154,10 @@ def _all_made(cases: Sequence[ToMake], workers: int) -> Iterator[str | None]:
 
 
 def _made(name: str, data: CaseDataset, index: int) -> str | None:
-    """Simulates a case for its file alone; nothing travels back but a reason."""
+    """Makes a case for its file alone; nothing travels back but a reason."""
     try:
         assert data.store is not None
-        data.store.save(data.split, index, data.simulator.case(data.split, index))
+        data.store.save(data.split, index, data.made(index))
     except CtmarError as error:
         return f"{name}: {error}"
     return None

@@ -22,7 +22,15 @@ PACKAGES = (
     "scenes",
     "stored",
 )
-MODULES = ("case.py", "units.py", "vectors.py", "data/simulate.py", "data/source.py")
+MODULES = (
+    "case.py",
+    "units.py",
+    "vectors.py",
+    "data/setup.py",
+    "data/simulate.py",
+    "data/source.py",
+    "data/threads.py",
+)
 HASHED_BYTES = 1 << 30
 """A folder of up to this size is known by its content, as any file is; a larger one by its files' names,
 sizes and ends."""

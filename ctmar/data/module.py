@@ -7,50 +7,57 @@ import torch
 from torch.utils.data import DataLoader
 
 from ctmar.case import Case, collate
-from ctmar.data.dataset import CaseDataset, EpochShuffle, simulate_ahead
-from ctmar.data.simulate import SPLITS, Simulator
+from ctmar.data.cases import CaseSource
+from ctmar.data.dataset import CaseDataset, EpochShuffle, require_count, simulate_ahead
+from ctmar.data.setup import SPLITS
+from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 
 
 class MARDataModule(pl.LightningDataModule):
-    """Simulated cases for training, validation and test.
+    """Cases for training, validation and test.
 
     Args:
-        simulator: Makes a case from its number.
-        num_cases: Cases of each split, by name.
+        source: Makes a case from its number.
+        num_cases: Cases of each split, by name; None for all that the source has.
         batch_size: Cases a training or validation batch; tests take one at a time.
-        store: Where simulated cases are kept; None simulates on the fly.
-        num_workers: Processes that simulate or read.
+        store: Where cases are kept; None makes them on the fly.
+        num_workers: Processes that make or read cases.
         in_memory: Whether samples once read are held.
         seed: Decides the order of training cases.
+        slices: Slices of a case.
+
+    Raises:
+        CtmarError: A number that is none. What the source has is asked for with the first case of a split.
     """
 
     def __init__(
         self,
-        simulator: Simulator,
-        num_cases: Mapping[str, int],
+        source: CaseSource,
+        num_cases: Mapping[str, int | None],
         batch_size: int = 4,
         store: CaseStore | None = None,
         num_workers: int = 0,
         in_memory: bool = True,
         seed: int = 0,
+        slices: int = 1,
     ) -> None:
         super().__init__()
         for split in SPLITS:
-            count = num_cases.get(split)
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise CtmarError(f"num_cases.{split} must be a positive whole number, got {count!r}")
+            if isinstance(source, Simulator) or num_cases.get(split) is not None:
+                require_count(split, num_cases.get(split))
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise CtmarError(f"data.batch_size must be a positive whole number, got {batch_size!r}")
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.simulator = simulator
+        self.source = source
         self.sets = {
-            split: CaseDataset(simulator, split, num_cases[split], store, in_memory) for split in SPLITS
+            split: CaseDataset(source, split, num_cases.get(split), store, in_memory, slices)
+            for split in SPLITS
         }
 
     def prepare(self, *splits: str) -> None:
-        """Simulates what is missing on disk, with a progress bar; so that no epoch waits for it.
+        """Makes what is missing on disk, with a progress bar; so that no epoch waits for it.
 
         Raises:
             CtmarError: If a case cannot be made; the cases before it stay.
@@ -60,7 +67,8 @@ class MARDataModule(pl.LightningDataModule):
             data = self.sets[split]
             data[0]
             todo = [(f"case {split}-{index:05d}", data, index) for index in data.missing()]
-            for reason in simulate_ahead(todo, self.num_workers, f"simulating {split}"):
+            doing = "simulating" if isinstance(self.source, Simulator) else "reading"
+            for reason in simulate_ahead(todo, self.num_workers, f"{doing} {split}"):
                 if reason is not None:
                     raise CtmarError(reason)
 

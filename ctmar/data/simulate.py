@@ -1,8 +1,7 @@
 """From a case's number to its sample: body, scene, acquisition, fills, reference."""
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,10 +15,12 @@ from torch.nn.functional import avg_pool2d
 from ctmar.anatomy import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
 from ctmar.case import Case, Scan, Truth
+from ctmar.data.setup import require_covers
 from ctmar.data.source import RAW, Source
+from ctmar.data.threads import one_thread
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam, smaller
-from ctmar.methods.base import Method, filled
+from ctmar.methods.base import Method, with_fills
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
 from ctmar.physics.gantries import HelicalScan, make_gantry
@@ -27,11 +28,9 @@ from ctmar.physics.materials import named
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
 from ctmar.scenes.scene import Scene, SceneSlices
-from ctmar.stored import BrightVoxels, MetalRule, find_metal, stored_scan
-from ctmar.stored.metal import GROWN_SHARE
+from ctmar.stored import found_scan
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, hu_to_mu, mu_to_hu
 
-SPLITS = ("train", "val", "test")
 LEAST_METAL = 0.1
 """Share of a pixel that metal takes up for the pixel to count as metal."""
 
@@ -82,12 +81,7 @@ class Simulator:
         _require("data.generator", generator, "sample(anatomy, slices, rng)")
         for material in getattr(generator, "materials", ()):
             named(material, scanner.materials)
-        if not beam.covers(grid):
-            needed = int(np.ceil(np.hypot(*grid.size_mm) / beam.det_spacing_mm))
-            raise CtmarError(
-                f"the detector must cover the image: det_count of at least {needed} bins of"
-                f" {beam.det_spacing_mm:g} mm, got {beam.det_count}"
-            )
+        require_covers(beam, grid)
         self.anatomy, self.generator, self.scanner = anatomy, generator, scanner
         self.seed, self.slices, self.source = seed, slices, source
         self.fills, self.filter = dict(fills or {}), filter
@@ -104,6 +98,10 @@ class Simulator:
     def kvp(self) -> float | None:
         """The scanner's tube voltage in kV; None for a beam of one energy."""
         return self.scanner.kvp
+
+    def count(self, split: str) -> int | None:
+        """As many cases of a split as are asked for."""
+        return None
 
     def scene(self, split: str, index: int) -> Scene:
         """The scene of a case, before anything is scanned."""
@@ -150,7 +148,7 @@ class Simulator:
         On several, sums are taken in another order and their last bits differ. Cases share cores as
         processes do.
         """
-        with _one_thread():
+        with one_thread():
             return self._case(split, index)
 
     def _case(self, split: str, index: int) -> Case:
@@ -185,15 +183,7 @@ class Simulator:
             tissue_labels=self._labels(cut)[None],
             parameters=({**scene.parameters, **told},),
         )
-        return Case(self.filled(replace(seen, case_id=(f"{split}-{index:05d}",))), truth)
-
-    def filled(self, scan: Scan) -> Scan:
-        """The scan with the completions that travel with it."""
-        made: dict[str, Tensor] = {}
-        for method in self.fills.values():
-            made[method.key] = filled(scan, method)
-            scan = replace(scan, fills=scan.fills | made)
-        return replace(scan, fills=made)
+        return Case(with_fills(replace(seen, case_id=(f"{split}-{index:05d}",)), self.fills.values()), truth)
 
     @property
     def _offsets(self) -> tuple[int, ...]:
@@ -206,16 +196,8 @@ class Simulator:
         Rays through metal that is not found count as untouched, in the target as well.
         """
         stored, stored_clean = (self._stored(sinogram) for sinogram in (scan.measured, clean))
-        voxels = BrightVoxels()
-        voxels.add(stored.numpy()[len(stored) // 2])  # its neighbours have no say in the scored slice
-        high = self.source.metal_threshold_hu
-        rule = voxels.rule() if high is None else MetalRule(high, GROWN_SHARE * high)
-        area_mm2 = self.ray.grid.spacing_mm**2
-        bright = torch.from_numpy(np.stack([find_metal(image, area_mm2, rule) for image in stored.numpy()]))
         mu_water = self.scanner.mu_water
-        found = stored_scan(
-            stored, bright, self.ray, mu_water, clipped=voxels.clipped(rule), kvp=self.kvp
-        ).scan
+        found = found_scan(stored, self.ray, mu_water, self.source.metal_threshold_hu, self.kvp).scan
         if self.source.kind == "raw":
             found = replace(found, measured=scan.measured, fills={})
         else:
@@ -262,16 +244,6 @@ def _picked(given: Any) -> tuple[Anatomy, range]:
             f"a source's slices must lie in 0 to {len(body[0].hu) - 1} of {body[0].name}, got {body[1]}"
         )
     return body
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @lru_cache(maxsize=32)

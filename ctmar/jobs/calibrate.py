@@ -53,7 +53,7 @@ def calibrate(
     cfg = composed("train", [*(overrides or ("experiment=unet_pretrain",)), counts])
     data = build_data(cfg, 1)
     model = load(weights)
-    model.check(data.simulator.ray)
+    model.check(data.source.ray)
     data.prepare("val", "test")
     fitted = fit_error_model(*_rays(model, data.sets["val"]), coverage)
     features, errors = _rays(model, data.sets["test"])

@@ -60,7 +60,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     build_metrics(cfg)  # what is wrong with one is said before anything is simulated
     method = method_of(model)
     data = build_data(cfg, method.slices or 1)
-    method.check(data.simulator.ray)
+    method.check(data.source.ray)
     data.prepare("test")
     folder = output_dir(cfg)
     evaluate_method(cfg, method, data, folder)
@@ -75,8 +75,7 @@ def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder
     Returns:
         The summary, as ``evaluation/summary.json`` in ``folder`` holds it.
     """
-    simulator = data.simulator
-    methods: dict[str, Method] = {"uncorrected": Uncorrected()} | simulator.fills
+    methods: dict[str, Method] = {"uncorrected": Uncorrected()} | dict(data.source.fills)
     if isinstance(method, torch.nn.Module):
         wanted = cfg.trainer.accelerator in ("gpu", "auto", "cuda") and torch.cuda.is_available()
         method.to("cuda" if wanted else "cpu").eval()
@@ -88,7 +87,7 @@ def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder
         filter=cfg.projector.filter,
         metrics=build_metrics(cfg),
         num_panels=cfg.evaluation.num_panels,
-        lesions=LesionStudy(cfg.projector.filter, simulator.fills) if cfg.evaluation.lesions else None,
+        lesions=LesionStudy(cfg.projector.filter, data.source.fills) if cfg.evaluation.lesions else None,
         config=plain(cfg),
     )
     print(format_table(summary), flush=True)

@@ -20,7 +20,8 @@ from ctmar.config.build import (
 from ctmar.config.settings import check_settings
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.data.fingerprint import code_digest
-from ctmar.data.simulate import SPLITS, Simulator
+from ctmar.data.setup import SPLITS
+from ctmar.data.simulate import Simulator
 from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.files import write_text

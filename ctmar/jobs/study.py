@@ -21,6 +21,7 @@ import yaml
 from ctmar.config.build import build_data, build_model, case_settings, method_of
 from ctmar.config.composing import composed, options
 from ctmar.data.module import MARDataModule
+from ctmar.data.simulate import Simulator
 from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import center_images
 from ctmar.files import write_text
@@ -206,12 +207,13 @@ def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) 
     cfg = composed("train", [*overrides, "seed=0"])
     data: MARDataModule = build_data(cfg, max(model.slices or 1 for model in models.values()))
     for model in models.values():
-        model.check(data.simulator.ray)
+        model.check(data.source.ray)
     data.prepare("test")
     methods = {f"{name}/{seed}": m for (name, seed), m in models.items()}
     names: list[str] = []
     values: Values = {key: [] for key in models}
-    spacing_mm = data.simulator.ray.grid.spacing_mm * data.simulator.scanner.shrink
+    shrink = data.source.scanner.shrink if isinstance(data.source, Simulator) else 1.0
+    spacing_mm = data.source.ray.grid.spacing_mm * shrink
     for case in data.test_dataloader():
         names.append(case.scan.case_id[0])
         images = center_images(methods, case, cfg.projector.filter)

@@ -81,7 +81,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     model = build_model(cfg)
     method = method_of(model)
     data = build_data(cfg, method.slices or 1)
-    model.check(data.simulator.ray)
+    model.check(data.source.ray)
     if checkpoint is not None:
         # Lightning reads it again; here what is wrong with it is said before anything is simulated.
         load_weights(model, checkpoint)

@@ -1,7 +1,7 @@
 """What every way of completing the metal trace has in common; nothing here knows how one is trained."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -138,6 +138,15 @@ def filled(scan: Scan, method: Method) -> Tensor:
     """A method's completion of the scan: that at hand, where there is one of this very method."""
     at_hand = scan.fills.get(method.key)
     return method.complete(scan).sinogram if at_hand is None else at_hand
+
+
+def with_fills(scan: Scan, methods: Iterable[Method]) -> Scan:
+    """The scan with the completions of these methods and no others; those at hand are taken."""
+    made: dict[str, Tensor] = {}
+    for method in methods:
+        made[method.key] = filled(scan, method)
+        scan = replace(scan, fills=scan.fills | made)
+    return replace(scan, fills=made)
 
 
 def each_slice(scan: Scan, complete: Callable[[Scan], Tensor]) -> Tensor:

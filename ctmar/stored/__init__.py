@@ -4,6 +4,7 @@ One path, which the correction of scans and the simulation of stored images both
 """
 
 from ctmar.stored.confirm import confirmed_metal
+from ctmar.stored.found import found_scan
 from ctmar.stored.metal import BrightVoxels, MetalRule, find_metal
 from ctmar.stored.scan import MU_WATER, StoredScan, stored_scan
 
@@ -14,5 +15,6 @@ __all__ = [
     "StoredScan",
     "confirmed_metal",
     "find_metal",
+    "found_scan",
     "stored_scan",
 ]

@@ -253,7 +253,7 @@ def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Pa
     direct = collate([simulator(anatomy, slices=1).case("test", 1)])
     torch.testing.assert_close(tests[1].scan.measured, direct.scan.measured)
     with pytest.raises(CtmarError, match="num_cases.val must be a positive whole number, got 0"):
-        MARDataModule(module.simulator, counts | {"val": 0})
+        MARDataModule(module.source, counts | {"val": 0})
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import ctmar.data.simulate
+import ctmar.stored.found
 from ctmar.case import Case, Scan
 from ctmar.data.simulate import Simulator
 from ctmar.geometry import ImageGrid, ParallelBeam
@@ -104,7 +104,7 @@ def seen_images(made: Simulator, disks: tuple[Scan, Tensor], monkeypatch: pytest
         handed.append(images)
         return stored_scan(images, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ctmar.data.simulate, "stored_scan", watched)
+    monkeypatch.setattr(ctmar.stored.found, "stored_scan", watched)
     made._as_found(*disks)
     (images,) = handed
     return images

@@ -38,7 +38,7 @@ def build(folder: Path, *overrides: str) -> None:
     check_settings(cfg)
     model = build_model(cfg)
     data = build_data(cfg, method_of(model).slices or 1)
-    model.check(data.simulator.ray)
+    model.check(data.source.ray)
     build_metrics(cfg)
     callbacks, loggers = build_callbacks(cfg), build_loggers(cfg)
     make(cfg.trainer, callbacks=callbacks, logger=loggers or False)

@@ -105,7 +105,7 @@ def test_a_damaged_case_is_simulated_anew(tiny, tmp_path: Path, how: str) -> Non
     _, objects = train(tiny(*settings))
     objects["data"].prepare("test")
     (case,) = (tmp_path / "cache").rglob("test/00001.h5")
-    whole = objects["data"].sets["test"].store.load("test", 1, objects["data"].simulator.ray, 120)
+    whole = objects["data"].sets["test"].store.load("test", 1, objects["data"].source.ray, 120)
     damaged(case, how)
     _, again = train(tiny(*settings))
     again["data"].prepare("test")
