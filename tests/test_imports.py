@@ -34,6 +34,7 @@ ORDER = (
     "report",
     "evaluation",
     "scans",
+    "pairs",
     "clinical",
     "callbacks",
     "config",

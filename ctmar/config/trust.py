@@ -28,6 +28,7 @@ STATIONS = (
     "losses",
     "methods",
     "networks",
+    "pairs",
     "phantoms",
     "physics",
     "scenes",

@@ -42,8 +42,8 @@ def image_case(
 
     The image with metal becomes a scan as the correction of stored images makes one
     (:func:`ctmar.stored.stored_scan`). The target are the other image's line integrals, the reference is that
-    image itself. What of the artifacts the rays off the metal trace hold, no completion takes away: the row
-    ``clean`` of an evaluation tells how much.
+    image itself. Artifacts that the rays off the metal trace hold stay, also in the row ``clean`` of an
+    evaluation.
 
     Args:
         setup: The run's.

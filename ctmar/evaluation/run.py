@@ -70,8 +70,9 @@ def evaluate(
 
     Returns:
         The summary, as in ``summary.json``: per method and metric ``mean``, ``std`` (of the cases,
-        not of the mean), ``median`` and ``n``, the number of cases it could be measured on; and what the
-        sinograms (``source``) and the metal trace (``metal_from``) were made from.
+        not of the mean), ``median`` and ``n``, the number of cases it could be measured on; what the
+        sinograms (``source``) and the metal trace (``metal_from``) were made from; and on how many cases no
+        tissue is labelled (``cases_without_labels``), so that figures by tissue have no value.
 
     Raises:
         CtmarError: For no case, a batch of several, a completion of another shape or not finite, or a
@@ -85,11 +86,13 @@ def evaluate(
     pictures: list[Picture] = []
     report = _Progress(len(cases) if isinstance(cases, Sized) else None, progress)
     origins: dict[str, set[str]] = {key: set() for key in ORIGINS}
+    unlabelled = 0
     for case in cases:
         result = evaluate_case(methods, case, filter, metrics)
         if len(pictures) < num_panels:
             pictures.append(Picture("", case.center(), result))
         rows += result.rows
+        unlabelled += not bool(case.center().truth.tissue_labels.any())
         for key, found in origins.items():
             found.add(str(case.truth.parameters[0].get(key, "unknown")))
         if lesions is not None:
@@ -101,7 +104,7 @@ def evaluate(
     summary = summarise(rows, list(metrics)) | {
         key: "+".join(sorted(found)) for key, found in origins.items()
     }
-    summary |= dict(facts() if facts else {})
+    summary |= {"cases_without_labels": unlabelled} | dict(facts() if facts else {})
     if lesions is not None:
         summary["lesions"] = lesions.summary()
     folder = Path(folder)

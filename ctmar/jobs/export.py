@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import ctmar
 from ctmar.config.build import make
+from ctmar.config.paired import is_paired
 from ctmar.config.trust import config_of
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
@@ -30,6 +31,13 @@ LIMITS = (
     "Trace and length in metal are inputs: an error of the segmentation becomes one of the image.",
     "What lies behind dense metal is estimated: lesions may be missed or made up (docs/evaluation.md).",
 )
+LIMITS_OF_PAIRS = (
+    "Not a medical device.",
+    "Trained on pairs of a user's own, of which ctmar knows no more than their files: whether they show what"
+    " metal does, and whose they are, is theirs to say.",
+    *LIMITS[2:],
+)
+"""The same of weights that no simulated case has seen."""
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -61,13 +69,14 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
 def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> dict[str, Any]:
     """Where the weights come from, as plain types."""
     settings: Any = OmegaConf.to_container(trained, resolve=True)
-    data = settings["data"]
-    kept = ("anatomy", "scanner", "geometry")
+    data, own = settings["data"], is_paired(trained)
+    kept = ("scanner", "geometry") if own else ("anatomy", "scanner", "geometry")
     described = {key: _without_paths(settings[key]) for key in kept}
-    described["data"] = {
-        key: data[key] for key in ("generator", "source", "metal", "num_cases", "batch_size")
-    }
-    if data["source"] == "image":
+    told = ("_target_", "source") if own else ("generator", "source", "metal")
+    described["data"] = {key: data[key] for key in (*told, "num_cases", "batch_size")}
+    if own:
+        described["data"]["extended_scale"] = data.get("extended_scale", False)
+    elif data["source"] == "image":
         described["data"]["metal"] = "threshold"  # whatever is configured: an image tells no other
         described["data"]["extended_scale"] = data.get("extended_scale", False)
     start = settings["model"].get("start")
@@ -82,7 +91,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
         "mu_water": make(trained.scanner).mu_water,
         "started_from": start if start in available() else None,
         "model": {key: value for key, value in settings["model"].items() if key not in UNTOLD},
-        "limits": list(LIMITS),
+        "limits": list(LIMITS_OF_PAIRS if own else LIMITS),
     }
 
 
@@ -107,26 +116,18 @@ def figures(path: Path, method: str) -> dict[str, Any]:
 
 def card_text(name: str, card: dict[str, Any], parameters: int) -> str:
     """The model card, in Markdown."""
-    data, beam = card["trained_on"]["data"], card["trained_on"]["geometry"]["beam"]
-    body = card["trained_on"]["anatomy"]["name"]
-    metal_by = data["generator"]["_target_"].rsplit(".", 1)[-1]
+    beam = card["trained_on"]["geometry"]["beam"]
     bins = f"{beam['num_angles']} views of {beam['det_count']} bins of {beam['det_spacing_mm']} mm"
     start = f"from `{card['started_from']}`, " if card.get("started_from") else ""
-    scale = ""
-    if data["source"] == "image":
-        scale = " with the metal's own HU" if data.get("extended_scale") else " cut off at 3071 HU"
-    own = card["trained_on"]["geometry"].get("acquisition") or {}
-    scanned = f", scanned by {own['_target_'].rsplit('.', 1)[-1]} and rebinned" if "_target_" in own else ""
     lines = [
         f"# {name}",
         "",
         f"Completes the metal trace of a parallel-beam sinogram ({bins}; others are resampled), as a"
         f" residual to {_fill(card)}; {parameters:,} parameters. {_loading(card)}",
         "",
-        f"- **Data**: {data['num_cases']['train']} simulated cases; body {body}, metal by {metal_by},"
-        f" source {data['source']}{scale}, metal from {data['metal']}{scanned}.",
+        f"- **Data**: {_data(card['trained_on'])}.",
         f"- **Training**: {start}seed {card['seed']}, commit {card['commit'][:12]}, {card['epochs']} epochs,"
-        f" {card['steps']:,} steps of {data['batch_size']} cases;"
+        f" {card['steps']:,} steps of {card['trained_on']['data']['batch_size']} cases;"
         f" ctmar {card['ctmar']}, torch {card['torch']}.",
     ]
     if "figures" in card:
@@ -147,6 +148,24 @@ def _loading(card: dict[str, Any]) -> str:
         f" `(batch, {graph['slices']}, views, bins)`, what is added to the fill, a line integral. Channels,"
         f" {graph['slices']} a name: {', '.join(graph['channels'])}; sinograms divided by"
         f" {graph['sinogram']:g}, lengths by {graph['path_mm']:g} mm (`ctmar.inputs.stack_inputs`)."
+    )
+
+
+def _data(trained_on: dict[str, Any]) -> str:
+    """What the weights were trained on."""
+    data, scale = trained_on["data"], ""
+    if data["source"] == "image":
+        scale = " with the metal's own HU" if data.get("extended_scale") else " cut off at 3071 HU"
+    if "_target_" in data:
+        count = data["num_cases"]["train"]
+        pairs = "all pairs" if count is None else f"{count} pairs"
+        return f"{pairs} of a user's own, by {data['_target_']}, source {data['source']}{scale}"
+    own = trained_on["geometry"].get("acquisition") or {}
+    scanned = f", scanned by {own['_target_'].rsplit('.', 1)[-1]} and rebinned" if "_target_" in own else ""
+    metal_by = data["generator"]["_target_"].rsplit(".", 1)[-1]
+    return (
+        f"{data['num_cases']['train']} simulated cases; body {trained_on['anatomy']['name']},"
+        f" metal by {metal_by}, source {data['source']}{scale}, metal from {data['metal']}{scanned}"
     )
 
 

@@ -16,7 +16,7 @@ from ctmar.config.build import build_simulator, case_store
 from ctmar.config.parts import UnknownPart, file_of
 from ctmar.config.typed import described, fits
 from ctmar.data.dataset import CaseDataset, simulate_ahead
-from ctmar.data.cases import SPLITS
+from ctmar.data.setup import SPLITS
 from ctmar.errors import CtmarError
 from ctmar.files import write_text
 from ctmar.operators import RayTransform

@@ -39,6 +39,9 @@ def format_table(summary: Mapping[str, Any]) -> str:
     )
     if summary.get("cases_without_near_region"):
         lines.append("no pixel near metal in: " + ", ".join(summary["cases_without_near_region"]))
+    if summary.get("cases_without_labels"):
+        count = summary["cases_without_labels"]
+        lines.append(f"cases without tissue labels, and so without figures by tissue: {count}")
     if summary.get("images_alone"):
         lines.append("scored by their images alone: " + ", ".join(summary["images_alone"]))
     lines += [text for text in (unbound_text(summary),) if text]

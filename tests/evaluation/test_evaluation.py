@@ -291,14 +291,15 @@ def test_table_gives_ratios_to_uncorrected(tmp_path):
     assert table[0].split()[:2] == ["method", "near"]
     ratio = {line.split()[0]: line.split()[5] for line in table[2:6]}
     assert (ratio["uncorrected"], ratio["li"]) == ("1.000", "0.200")
-    assert "2 cases" in table[-1] and "off the trace 0" in table[-1]
+    assert "2 cases" in table[-2] and "off the trace 0" in table[-2]
+    assert table[-1] == "cases without tissue labels, and so without figures by tissue: 2"
 
 
 def test_report_says_what_sinogram_and_metal_were_made_from(tmp_path):
     known = {"source": "image", "metal_from": "threshold"}
     summary = run(tmp_path, [with_parameters(make_case(), known)])
     assert (summary["source"], summary["metal_from"]) == ("image", "threshold")
-    assert format_table(summary).endswith("; image sinograms, metal from threshold")
+    assert "; image sinograms, metal from threshold\n" in format_table(summary)
     assert "sinograms" not in format_table(run(tmp_path, [make_case()]))
 
 
