@@ -1,9 +1,7 @@
 """From a composed config to the objects that a job works with."""
 
 import inspect
-import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,48 +9,28 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
 
-from ctmar.config.moved import require_todays, upgraded
-from ctmar.config.moved_targets import renamed
-from ctmar.config.paired import OF_THE_RUN, is_paired, own_node, own_source, require_kind, require_simulated
+from ctmar.config.cases import case_store, data_seed
+from ctmar.config.moved import require_todays
+from ctmar.config.paired import is_paired, own_node, own_source, require_kind, require_simulated
 from ctmar.config.parts import named
 from ctmar.config.typed import check_types
 from ctmar.data.cases import CaseSource
-from ctmar.data.content import TARGET, by_content, code_of
-from ctmar.data.fingerprint import code_digest, fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.setup import CaseSetup
 from ctmar.data.simulate import Simulator
 from ctmar.data.source import Source
-from ctmar.data.store import CaseStore
 from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import FACTS
 from ctmar.methods.base import Method
 from ctmar.metrics import CASE_METRICS, Metric, check_metrics
 from ctmar.operators import RayTransform
-from ctmar.operators.choice import is_dotted
 from ctmar.training.fit import Fit
-
-SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
-OF_IMAGES = ("metal_threshold_hu", "extended_scale")
-"""Of the same: what is for cases alone whose metal is found in their images."""
-BUILT = ("anatomy", "generator", "scanner", "geometry", "data")
-"""Of a config: what classes are named in, this package's or a user's."""
-CODE = ("modules", "packages")
-"""Of a config: the code behind a user's classes."""
-MANIFEST, SCHEMA = "manifest.json", 2
 
 
 def set_threads(cfg: DictConfig) -> None:
     """Torch's threads, where the config names a number."""
     if cfg.extras.num_threads is not None:
         torch.set_num_threads(int(cfg.extras.num_threads))
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved config as plain types: what travels in checkpoints and reports."""
-    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    made: dict[str, Any] = json.loads(json.dumps(container))
-    return made
 
 
 def make(cfg: DictConfig | None, **more: Any) -> Any:
@@ -109,108 +87,6 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         backend=cfg.projector.backend,
         acquisition=make(cfg.geometry.get("acquisition") or None),
     )
-
-
-def data_seed(cfg: DictConfig) -> int:
-    """The seed of the simulated cases: the run's, where ``data.seed`` names no other."""
-    own = cfg.data.get("seed")
-    return int(cfg.seed if own is None else own)
-
-
-def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
-    """Every setting that decides what a case holds, as plain types.
-
-    Input files are known by their digest. So is the code behind classes that are not this package's.
-    """
-    resolved = plain(cfg)
-    settings = {key: resolved[key] for key in ("anatomy", "scanner", "geometry", "projector", "seed")}
-    settings["seed"] = data_seed(cfg)
-    settings["slices"] = slices
-    if is_paired(cfg):
-        del settings["anatomy"]
-        settings["fills"] = resolved["data"]["fills"]
-        settings["data"] = {key: value for key, value in resolved["data"].items() if key not in OF_THE_RUN}
-    else:
-        settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS}
-    settings = _deciding(settings)
-    built = {key: settings[key] for key in BUILT if key in settings}
-    return (
-        settings | {key: by_content(node) for key, node in built.items()} | code_of([built, _projector(cfg)])
-    )
-
-
-def _projector(cfg: DictConfig) -> dict[str, str]:
-    """The user's own projector as a node that names its class; nothing for this package's."""
-    name = str(cfg.projector.backend)
-    return {TARGET: name} if is_dotted(name) else {}
-
-
-def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """Without what does not matter to a case: how metal is found in images, where none is looked for."""
-    if settings.get("source") != "raw" or settings.get("metal") != "scene":
-        return settings
-    return {key: value for key, value in settings.items() if key not in OF_IMAGES}
-
-
-def case_store(cfg: DictConfig, slices: int) -> CaseStore | None:
-    """Where this config's cases are kept, if anywhere.
-
-    ``data.cache`` is a data set that ``scripts/simulate.py`` wrote with these settings, or a folder in which
-    the cases get one named by all that decides them.
-
-    Raises:
-        CtmarError: If the data set is of other settings.
-    """
-    if cfg.data.cache is None:
-        return None
-    folder, wanted = Path(cfg.data.cache), case_settings(cfg, slices)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return CaseStore(folder / fingerprint(wanted))
-    require_settings(folder, manifest, wanted)
-    closed = manifest["code"] != code_digest()
-    return CaseStore(folder, manifest["dtype"], manifest["shard_cases"], closed)
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a data set; None where the folder is none.
-
-    Raises:
-        CtmarError: If the file is no manifest of this version.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return None
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = manifest["schema"] == SCHEMA and {"config", "dtype", "shard_cases", "code"} <= set(manifest)
-        known = known and isinstance(manifest["config"], dict)
-    except (ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise CtmarError(f"{path} must be the manifest of a data set, schema {SCHEMA}; it is not")
-    return manifest | {"config": upgraded(manifest["config"])}
-
-
-def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses a data set of other settings, and names what differs."""
-    differ = list(_differing(_deciding(renamed(manifest["config"])), wanted))
-    if differ:
-        raise CtmarError(
-            f"a data set's folder must be empty or of the same configuration, {folder} was made by another:"
-            f" {', '.join(differ)} differ"
-        )
-
-
-def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
-    """What differs between two configs; of the code each module and package."""
-    for key in sorted({*had, *wanted}):
-        old, new = had.get(key), wanted.get(key)
-        if key in CODE:
-            old, new = old or {}, new or {}
-            yield from (f"{key[:-1]} {n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n))
-        elif old != new:
-            yield key
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:

@@ -1,10 +1,11 @@
 """A job's config, composed from the folder of configs that travels with the package."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ctmar
 from ctmar.config.environment import drop_empty
@@ -83,6 +84,15 @@ def composed(job: str, overrides: Sequence[str] = ()) -> "DictConfig":
             return compose(job, overrides=[*searchpath(), *renamed(overrides)])
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def plain(cfg: "DictConfig") -> dict[str, Any]:
+    """The resolved config as plain types: what travels in checkpoints and reports."""
+    from omegaconf import OmegaConf
+
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    made: dict[str, Any] = json.loads(json.dumps(container))
+    return made
 
 
 def _quoted(place: str) -> str:

@@ -17,9 +17,9 @@ from ctmar.config.build import (
     method_named,
     method_of,
     methods_named,
-    plain,
     set_threads,
 )
+from ctmar.config.composing import plain
 from ctmar.config.named import Keys, Named
 from ctmar.config.parts import UnknownPart
 from ctmar.config.trust import config_of

@@ -14,7 +14,8 @@ from ctmar.callbacks import finish_wandb
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.config.asked import changed
-from ctmar.config.build import build_data, build_metrics, build_model, make, method_of, plain, set_threads
+from ctmar.config.build import build_data, build_metrics, build_model, make, method_of, set_threads
+from ctmar.config.composing import plain
 from ctmar.config.settings import check_settings
 from ctmar.config.trust import config_of
 from ctmar.data.module import MARDataModule

@@ -8,15 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 import ctmar
-from ctmar.config.build import (
-    MANIFEST,
-    SCHEMA,
-    build_simulator,
-    case_settings,
-    read_manifest,
-    require_settings,
-    set_threads,
-)
+from ctmar.config.build import build_simulator, set_threads
+from ctmar.config.cases import MANIFEST, SCHEMA, case_settings, read_manifest, require_settings
 from ctmar.config.settings import check_settings
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.data.fingerprint import code_digest

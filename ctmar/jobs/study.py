@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ctmar.config.build import build_data, build_model, case_settings, method_of
+from ctmar.config.build import build_data, build_model, method_of
+from ctmar.config.cases import case_settings
 from ctmar.config.composing import composed, options
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import ctmar
 from ctmar.case import Case
-from ctmar.config.build import build_simulator, case_store
+from ctmar.config.build import build_simulator
+from ctmar.config.cases import case_store
 from ctmar.config.parts import UnknownPart, file_of
 from ctmar.config.typed import described, fits
 from ctmar.data.dataset import CaseDataset, simulate_ahead

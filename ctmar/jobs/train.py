@@ -25,9 +25,9 @@ from ctmar.config.build import (
     build_model,
     make,
     method_of,
-    plain,
     set_threads,
 )
+from ctmar.config.composing import plain
 from ctmar.config.resume import goes_on_in_its_folder, resumed, say
 from ctmar.config.settings import check_settings
 from ctmar.data.module import MARDataModule

@@ -9,8 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from ctmar.config.asked import changed
-from ctmar.config.build import plain
-from ctmar.config.composing import composed
+from ctmar.config.composing import composed, plain
 from ctmar.jobs.cli import main
 from ctmar.jobs.evaluate import RUN_KEYS
 from tests.tiny_runs import SMALL_NETWORK, TINY

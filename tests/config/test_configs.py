@@ -11,7 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from ctmar.config.build import build_loggers, build_model, build_simulator, make, method_of, plain
+from ctmar.config.build import build_loggers, build_model, build_simulator, make, method_of
+from ctmar.config.composing import plain
 from ctmar.config.moved import renamed
 from ctmar.jobs.mistakes import one_line
 from ctmar.methods.base import Method, filled

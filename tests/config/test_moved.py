@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.config import composing, moved
-from ctmar.config.build import MANIFEST, SCHEMA, case_settings, make, plain, read_manifest, require_settings
-from ctmar.config.composing import composed
+from ctmar.config.build import make
+from ctmar.config.cases import MANIFEST, SCHEMA, case_settings, read_manifest, require_settings
+from ctmar.config.composing import composed, plain
 from ctmar.config.moved import MOVED, renamed, upgraded
 from ctmar.config.trust import config_of
 from ctmar.errors import CtmarError

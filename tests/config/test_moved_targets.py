@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
-from ctmar.config.build import build_simulator, case_settings, plain, require_settings
+from ctmar.config.build import build_simulator
+from ctmar.config.cases import case_settings, require_settings
+from ctmar.config.composing import plain
 from ctmar.config.moved_targets import TARGETS, renamed
 from ctmar.config.trust import config_of
 from ctmar.errors import CtmarError

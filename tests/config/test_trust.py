@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
-from ctmar.config.build import build_model, plain
+from ctmar.config.build import build_model
+from ctmar.config.composing import plain
 from ctmar.config.trust import config_of, may_call_back
 from ctmar.errors import CtmarError
 from ctmar.jobs.benchmark import from_checkpoint

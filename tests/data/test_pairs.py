@@ -13,7 +13,8 @@ import SimpleITK as sitk
 import torch
 
 from ctmar.case import Case, Scan, Truth
-from ctmar.config.build import build_source, case_settings
+from ctmar.config.build import build_source
+from ctmar.config.cases import case_settings
 from ctmar.data import CaseSetup, CaseSource, Simulator, sinogram_case
 from ctmar.data.cases import require_case, require_source
 from ctmar.data.dataset import CaseDataset

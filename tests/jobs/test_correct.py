@@ -10,7 +10,8 @@ import torch
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.clinical import STORED, correct
-from ctmar.config.build import build_model, make, method_of, plain
+from ctmar.config.build import build_model, make, method_of
+from ctmar.config.composing import plain
 from ctmar.errors import CtmarError
 from ctmar.jobs import arguments
 from ctmar.jobs.cli import main

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
-from ctmar.config.build import build_model, plain
+from ctmar.config.build import build_model
+from ctmar.config.composing import plain
 from ctmar.errors import CtmarError
 from ctmar.jobs.benchmark import from_checkpoint
 from ctmar.jobs.cli import main

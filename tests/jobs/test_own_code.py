@@ -16,7 +16,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ctmar.config.build import case_settings, case_store
+from ctmar.config.cases import case_settings, case_store
 from ctmar.data import fingerprint as fingerprints
 from ctmar.data import sources
 from ctmar.data.fingerprint import fingerprint, input_digest

@@ -10,7 +10,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from ctmar.config.build import build_data, build_simulator, case_settings
+from ctmar.config.build import build_data, build_simulator
+from ctmar.config.cases import case_settings
 from ctmar.data.encoding import digest, encode
 from ctmar.errors import CtmarError
 from ctmar.jobs.simulate import run

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ctmar.config.build import case_store, make
+from ctmar.config.build import make
+from ctmar.config.cases import case_store
 from ctmar.physics import Scanner
 from ctmar.physics.scanner import PARTS
 
