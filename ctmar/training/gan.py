@@ -12,7 +12,7 @@ from ctmar.errors import CtmarError
 from ctmar.learned.network import NetworkMethod
 from ctmar.losses import Loss, Term, check_adversarial, discriminator_loss, feature_error, generator_loss
 from ctmar.methods.base import compose, filled
-from ctmar.networks.discriminator import Discriminator, EncoderDiscriminator
+from ctmar.networks.discriminator import EncoderDiscriminator
 from ctmar.networks.unet import SinogramUNet
 from ctmar.training.augment import Augment
 from ctmar.training.fit import AS_THEY_ARE, NOT_REFINED, Fit
@@ -29,8 +29,8 @@ class Adversary:
 
     Attributes:
         discriminator: ``f(condition_channels, candidate_channels)`` makes it: any module that gives logits of
-            ``(condition, candidate)``; a :class:`~ctmar.networks.discriminator.Discriminator` tells its
-            features too.
+            ``(condition, candidate)``. One with a method ``features``
+            (:class:`~ctmar.networks.discriminator.Discriminator`) tells what its layers make of them too.
         lambda_l2: λ, the weight of ``L_2``.
         loss: From :data:`ctmar.losses.ADVERSARIAL_LOSSES`.
         warmup_epochs: Epochs in which the discriminator already learns but the generator is fitted to
@@ -100,7 +100,7 @@ class GAN(Fit):
             self.automatic_optimization, self.players = False, 2
         channels = len(method.inputs) * method.slices, 2 * method.slices
         self.discriminator: Any = adversary.discriminator(*channels)
-        if adversary.feature_weight and not isinstance(self.discriminator, Discriminator):
+        if adversary.feature_weight and not hasattr(self.discriminator, "features"):
             given = type(self.discriminator).__name__
             raise CtmarError(f"feature_weight needs a discriminator that tells its features, got a {given}")
         encoder = isinstance(self.discriminator, EncoderDiscriminator)
@@ -174,7 +174,7 @@ class GAN(Fit):
         scaled = [sinogram / self.method.units.sinogram, residual / self.method.residual_scale]
         window = self.method.window_of(case.scan)
         candidate = torch.cat(scaled, dim=1)[..., window]
-        if isinstance(self.discriminator, Discriminator):
+        if hasattr(self.discriminator, "features"):
             *features, logits = self.discriminator.features(inputs[..., window], candidate)
         else:
             features, logits = [], self.discriminator(inputs[..., window], candidate)
