@@ -18,7 +18,7 @@ TINY = [
     "evaluation.num_panels=1",
     "evaluation.lesions=false",
 ]
-CLASSICAL = ("uncorrected", "zero", "li", "nmar", "fsnmar", "mbhc", "tv", "pretrained")
+CLASSICAL = ("uncorrected", "zero", "li", "nmar", "fsnmar", "mbhc", "tv", "physics", "pretrained")
 SMALL_NETWORK = ["model.method.network.channels=[8,16]", "model.method.wrap_views=8"]
 
 Compose = Callable[..., DictConfig]

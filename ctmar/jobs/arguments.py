@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "pretrained", "pretrained_mbhc")
+METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "physics", "pretrained", "pretrained_mbhc")
 """The default first; the last are the network that is shipped, and its mean with MBHC."""
 COMPARED = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
 """Columns of the table across runs."""

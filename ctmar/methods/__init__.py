@@ -5,6 +5,7 @@ from ctmar.methods.fsnmar import FSNMAR, split_frequencies
 from ctmar.methods.li import LI, linear_interpolation
 from ctmar.methods.mbhc import MBHC, hardening_corrected, hardening_residual
 from ctmar.methods.nmar import NMAR, normalized_interpolation
+from ctmar.methods.physics import Physics
 from ctmar.methods.prior import tissue_prior
 from ctmar.methods.tv import TV, tv_completion
 from ctmar.methods.uncorrected import Uncorrected
@@ -18,6 +19,7 @@ __all__ = [
     "TV",
     "Completed",
     "Method",
+    "Physics",
     "Uncorrected",
     "Zero",
     "hardening_corrected",

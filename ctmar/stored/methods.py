@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ctmar.case import Scan
 from ctmar.errors import CtmarError
-from ctmar.methods import FSNMAR, LI, MBHC, NMAR, TV, Method
+from ctmar.methods import FSNMAR, LI, MBHC, NMAR, TV, Method, Physics
 
 FILL_ERROR = 0.14
 """What MBHC is told of NMAR's error. Of 0.07, 0.1, 0.14, 0.2 and 0.4
@@ -17,6 +17,7 @@ STORED: dict[str, Method] = {
     "fsnmar": FSNMAR(),
     "mbhc": MBHC(fill_error=FILL_ERROR),
     "tv": TV(),
+    "physics": Physics(),
 }
 DEFAULT_METHOD = "mbhc"
 """Measures best of the quick ones: it leaves thin metal's rays nearly as they were measured."""

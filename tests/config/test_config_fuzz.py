@@ -16,7 +16,7 @@ from tests.jobs.building import CONFIGS, NETWORK, SMALL, answer
 GROUPS = {
     "data": ["realistic", "random", "mixed", "surgery"],
     "scanner": ["standard", "ideal", "clinical", "cnnmar", "syndeeplesion"],
-    "model": ["unet", "cgan", "li", "nmar", "fsnmar", "mbhc", "tv", "pretrained"],
+    "model": ["unet", "cgan", "li", "nmar", "fsnmar", "mbhc", "tv", "physics", "pretrained"],
     "projector": ["auto", "native", "torch"],
     "geometry/acquisition": ["parallel", "clinical", "helical"],
     "trainer": ["cpu", "default"],

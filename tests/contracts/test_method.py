@@ -20,7 +20,7 @@ from ctmar.case import Case, Scan, Truth, collate
 from ctmar.data.encoding import decode, encode
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.pretrained import Pretrained
-from ctmar.methods import FSNMAR, LI, MBHC, NMAR, TV, Completed, Method, Uncorrected, Zero
+from ctmar.methods import FSNMAR, LI, MBHC, NMAR, TV, Completed, Method, Physics, Uncorrected, Zero
 from ctmar.methods.base import Classical
 from ctmar.methods.ensemble import Ensemble
 from ctmar.operators import RayTransform
@@ -37,6 +37,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "mbhc": MBHC,
     "mbhc of li": lambda: MBHC(fill=LI(), photons_per_ray=None),
     "tv": lambda: TV(steps=2),
+    "physics": lambda: Physics(steps=2),
     "ensemble": lambda: Ensemble({"li": LI(), "mbhc": MBHC()}, [1, 2]),
     "network": tiny_network,
     "network of three slices": lambda: tiny_network(slices=3),

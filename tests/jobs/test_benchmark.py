@@ -161,7 +161,7 @@ def test_a_control_tells_cases_apart_but_not_machines(make_case) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["models=[spline]"], "of uncorrected, li, nmar, fsnmar, mbhc, tv, pretrained, or paths"),
+        (["models=[spline]"], "of uncorrected, li, nmar, fsnmar, mbhc, tv, physics, pretrained, or paths"),
         (["models=[no/such.ckpt]"], "does not exist"),
         (["images={theirs:no/folder}"], "must list the cases|must have its list of cases"),
     ],

@@ -1,0 +1,109 @@
+"""From a prior of the tissue to the metal, and from the metal to the tissue behind it, ray by ray."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctmar.methods.polychromatic.fit import Problem, fit
+from ctmar.methods.polychromatic.rays import MetalPixels, TraceRays
+from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
+
+START = 0.8
+"""Share of a mask's pixel that a fit takes for metal at first."""
+LEAST_PATH_MM = 0.3
+"""Paths are in doubt as much as those of this length, be they shorter."""
+LEAST_SLOPE = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """What the rays of a trace say.
+
+    Attributes:
+        fractions: ``(pixel, alloy)`` volume fractions of metal.
+        clean: ``(ray,)`` line integrals as they would be without metal, each ray by itself.
+        variance: ``(ray,)`` of these: photons and electronics, and the metal's path in doubt.
+        misfit: Mean square of the errors with which the metal alone explains the rays, over their variances.
+    """
+
+    fractions: Floats
+    clean: Floats
+    variance: Floats
+    misfit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """A slice's metal trace.
+
+    Attributes:
+        beam: The scanner.
+        tables: Its beam in few energies.
+        pixels: Where metal may be.
+        trace: Bool ``(view, bin)``: the rays to be inverted.
+        measured: ``(view, bin)`` line integrals.
+        every: Each ``every``-th view is looked at for the metal.
+        path_error: Standard deviation of a path of 1 mm through metal, in mm; it grows with the root.
+    """
+
+    beam: Beam
+    tables: Tables
+    pixels: MetalPixels
+    trace: NDArray[np.bool_]
+    measured: Floats
+    every: int
+    path_error: float
+
+    def __call__(
+        self, prior: Floats, bone: Floats, prior_error: float, start: Floats | None, outer: int, inner: int
+    ) -> Inverted:
+        """Fits the metal, then inverts each ray.
+
+        Args:
+            prior: ``(view, bin)`` line integrals without metal, an estimate.
+            bone: ``(view, bin)`` mm of cortical bone.
+            prior_error: Standard deviation of the prior.
+            start: Fractions to start from; None tries each alloy.
+            outer: Times that the model is made linear.
+            inner: Steps on each linear problem.
+        """
+        fractions, misfit = self._metal(prior, bone, prior_error, start, outer, inner)
+        views = np.arange(len(self.trace))
+        rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
+        paths = rays.listed(self.pixels.paths(fractions, views))
+        water = rays.water_behind(rays.take(self.measured), paths, self._water(rays, prior))
+        modelled, slopes = rays.model(paths, water)
+        clean, by_water = rays.model(np.zeros_like(paths), water)[0][:, :2].T
+        doubt = self.path_error**2 * np.maximum(paths.mean(1), LEAST_PATH_MM) * slopes.sum(1) ** 2
+        noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
+        gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)
+        return Inverted(fractions, clean, (noise + doubt.max(1)) * gain**2, misfit)
+
+    def _water(self, rays: TraceRays, prior: Floats) -> Floats:
+        """Water in mm that the prior stands for."""
+        known = rays.take(prior)
+        none = np.zeros((len(known), self.pixels.subs, len(self.tables.mu_metal)))
+        return rays.water_behind(known, none, known / self.tables.reference_mu)
+
+    def _metal(
+        self, prior: Floats, bone: Floats, prior_error: float, start: Floats | None, outer: int, inner: int
+    ) -> tuple[Floats, float]:
+        """Fractions, and what they leave unexplained."""
+        views = np.arange(0, len(self.trace), self.every)
+        rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
+        problem = Problem(self.pixels, rays, rays.take(self.measured), self._water(rays, prior))
+
+        def variance(modelled: Floats) -> Floats:
+            noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
+            return noise + (prior_error * modelled[:, 1] / self.tables.reference_mu) ** 2
+
+        if start is None:
+            tried = [fit(problem, one, variance, 2, 4) for one in self._starts()]
+            start = min(tried, key=lambda found: found[1])[0]
+        return fit(problem, start, variance, outer, inner)
+
+    def _starts(self) -> list[Floats]:
+        """The mask, full of each alloy."""
+        count = len(self.tables.mu_metal)
+        return [np.outer(self.pixels.inside * START, np.arange(count) == n) for n in range(count)]

@@ -1,0 +1,159 @@
+"""The rays of a metal trace, and the fine pixels that may hold metal."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.methods.polychromatic.tables import Floats, Tables
+from ctmar.operators.kernels.threads import over_lines
+
+RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 512, 64, 8
+
+
+@dataclass(frozen=True, eq=False)
+class MetalPixels:
+    """The fine pixels that may hold metal, and their paths along the sub-rays of some views.
+
+    Attributes:
+        held: Bool ``(fine row, fine column)``.
+        inside: Bool ``(pixel,)``: those of the mask itself, not of its border.
+        grid: The fine pixels.
+        beam: The views and bins.
+        subs: Sub-rays a bin.
+    """
+
+    held: NDArray[np.bool_]
+    inside: NDArray[np.bool_]
+    grid: ImageGrid
+    beam: ParallelBeam
+    subs: int
+
+    @staticmethod
+    def around(
+        mask: NDArray[np.bool_], grid: ImageGrid, beam: ParallelBeam, refine: int, border: int, subs: int
+    ) -> "MetalPixels":
+        """Each pixel of a mask in ``refine²`` parts, and ``border`` of these parts around it."""
+        fine = np.kron(mask, np.ones((refine, refine), bool))
+        square = np.ones((3, 3), bool)
+        held = ndimage.binary_dilation(fine, square, iterations=border) if border else fine
+        return MetalPixels(held, fine[held], grid.refine(refine), beam, subs)
+
+    @cached_property
+    def _places(self) -> tuple[Floats, Floats]:
+        """Each pixel's x and y in mm."""
+        rows, columns = np.nonzero(self.held)
+        height, width = self.held.shape
+        center_x, center_y = self.grid.center_mm
+        x = (columns - (width - 1) / 2) * self.grid.spacing_mm + center_x
+        y = ((height - 1) / 2 - rows) * self.grid.spacing_mm + center_y
+        return x, y
+
+    def _over(self, views: NDArray[np.int64]) -> tuple[Any, ...]:
+        """What the kernels want to know of pixels and views."""
+        theta, step = self.beam.theta[views], self.beam.det_spacing_mm / self.subs
+        return (
+            *self._places,
+            np.cos(theta),
+            np.sin(theta),
+            self.grid.spacing_mm,
+            step,
+            self.beam.det_offset_mm,
+        )
+
+    def paths(self, fractions: Floats, views: NDArray[np.int64]) -> Floats:
+        """``(view, sub-ray, alloy)`` in mm through ``(pixel, alloy)`` fractions."""
+        from ctmar.operators.kernels import polychromatic  # numba takes a second to import
+
+        out = np.zeros((len(views), self.beam.det_count * self.subs, fractions.shape[1]))
+        project: Any = polychromatic.project
+        over = self._over(views)
+        over_lines(len(views), VIEWS_A_TASK, lambda first, last: project(out, fractions, *over, first, last))
+        return out
+
+    def back(self, rays: Floats, views: NDArray[np.int64]) -> Floats:
+        """The transpose of :meth:`paths`."""
+        from ctmar.operators.kernels import polychromatic
+
+        out = np.zeros((len(self.inside), rays.shape[2]))
+        backproject: Any = polychromatic.backproject
+        over = self._over(views)
+        over_lines(len(out), PIXELS_A_TASK, lambda first, last: backproject(out, rays, *over, first, last))
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class TraceRays:
+    """Rays of some views as a list, and what is known of them.
+
+    Attributes:
+        views: The views that are looked at.
+        at: ``(ray,)`` places in the flattened ``(view, bin)`` of these.
+        subs: Sub-rays a bin.
+        tables: The beam.
+        bone: ``(ray,)`` mm of cortical bone.
+    """
+
+    views: NDArray[np.int64]
+    at: NDArray[np.int64]
+    subs: int
+    tables: Tables
+    bone: Floats
+
+    @staticmethod
+    def of(
+        trace: NDArray[np.bool_], views: NDArray[np.int64], subs: int, tables: Tables, bone: Floats
+    ) -> "TraceRays":
+        """The rays of a trace ``(view, bin)`` in these of its views; ``bone`` of that shape."""
+        at = np.flatnonzero(trace[views])
+        return TraceRays(views, at, subs, tables, bone[views].ravel()[at])
+
+    def take(self, sinogram: Floats) -> Floats:
+        """``(ray,)`` values of a ``(view, bin)`` sinogram of all views, float64."""
+        return sinogram[self.views].ravel()[self.at].astype(np.float64)
+
+    def listed(self, paths: Floats) -> Floats:
+        """``(ray, sub-ray, alloy)`` of dense ``(view, sub-ray, alloy)``."""
+        out: Floats = paths.reshape(-1, self.subs, paths.shape[-1])[self.at]
+        return out
+
+    def dense(self, values: Floats, bins: int) -> Floats:
+        """The inverse of :meth:`listed`, 0 off the rays."""
+        out = np.zeros((len(self.views) * bins, *values.shape[1:]))
+        out[self.at] = values
+        return out.reshape(len(self.views), bins * self.subs, values.shape[-1])
+
+    def model(self, paths: Floats, water: Floats) -> tuple[Floats, Floats]:
+        """What the scanner measures, ``(ray, 4)``, and its slopes by the paths; see the kernel."""
+        from ctmar.operators.kernels import polychromatic as kernels
+
+        out, slopes = np.empty((len(water), 4)), np.empty(paths.shape)
+        t = self.tables
+        spectral = (t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit)
+        over_lines(
+            len(water),
+            RAYS_A_TASK,
+            lambda first, last: kernels.model(paths, water, self.bone, *spectral, out, slopes, first, last),
+        )
+        return out, slopes
+
+    def water_behind(self, measured: Floats, paths: Floats, start: Floats) -> Floats:
+        """Water in mm that explains what was measured behind the paths, within :data:`BOUNDS_MM`."""
+        from ctmar.operators.kernels import polychromatic as kernels
+
+        water, t = start.copy(), self.tables
+        spectral = (t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit, BOUNDS_MM)
+        over_lines(
+            len(water),
+            RAYS_A_TASK,
+            lambda first, last: kernels.invert(measured, paths, self.bone, *spectral, water, first, last),
+        )
+        return water
+
+
+BOUNDS_MM = (-100.0, 1200.0)
+"""Water that a ray can have seen; less than none where noise says so."""
