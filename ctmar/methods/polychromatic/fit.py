@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ctmar.methods.polychromatic.rays import MetalPixels, TraceRays
+from ctmar.methods.polychromatic.rays import Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Floats
 
 LEAST_CURVATURE = 1e-9
@@ -18,25 +18,24 @@ class Problem:
     """What is to be explained by metal.
 
     Attributes:
-        pixels: Where metal may be.
+        shadows: How the views see where metal may be.
         rays: The rays that are looked at.
         measured: ``(ray,)`` line integrals.
         water: ``(ray,)`` water in mm that would lie there without metal.
     """
 
-    pixels: MetalPixels
+    shadows: Shadows
     rays: TraceRays
     measured: Floats
     water: Floats
 
     def paths(self, fractions: Floats) -> Floats:
         """``(ray, sub-ray, alloy)`` in mm."""
-        return self.rays.listed(self.pixels.paths(fractions, self.rays.views))
+        return self.rays.listed(self.shadows.paths(fractions))
 
     def back(self, values: Floats) -> Floats:
         """The transpose of :meth:`paths`."""
-        dense = self.rays.dense(values, self.pixels.beam.det_count)
-        return self.pixels.back(dense, self.rays.views)
+        return self.shadows.back(self.rays.dense(values, self.shadows.count // self.rays.subs))
 
 
 def fit(problem: Problem, start: Floats, variance: Variance, outer: int, inner: int) -> tuple[Floats, float]:

@@ -1,12 +1,13 @@
 """From a prior of the tissue to the metal, and from the metal to the tissue behind it, ray by ray."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.methods.polychromatic.fit import Problem, fit
-from ctmar.methods.polychromatic.rays import MetalPixels, TraceRays
+from ctmar.methods.polychromatic.rays import MetalPixels, Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 
 START = 0.8
@@ -71,7 +72,7 @@ class Inversion:
         fractions, misfit = self._metal(prior, bone, prior_error, start, outer, inner)
         views = np.arange(len(self.trace))
         rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
-        paths = rays.listed(self.pixels.paths(fractions, views))
+        paths = rays.listed(self._whole.paths(fractions))
         water = rays.water_behind(rays.take(self.measured), paths, self._water(rays, prior))
         modelled, slopes = rays.model(paths, water)
         clean, by_water = rays.model(np.zeros_like(paths), water)[0][:, :2].T
@@ -79,6 +80,15 @@ class Inversion:
         noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
         gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)
         return Inverted(fractions, clean, (noise + doubt.max(1)) * gain**2, misfit)
+
+    @cached_property
+    def _whole(self) -> Shadows:
+        return self.pixels.seen_by(np.arange(len(self.trace)))
+
+    @cached_property
+    def _fitted(self) -> Shadows:
+        whole = self._whole
+        return Shadows(whole.places[:: self.every], whole.weights[:: self.every], whole.count)
 
     def _water(self, rays: TraceRays, prior: Floats) -> Floats:
         """Water in mm that the prior stands for."""
@@ -92,7 +102,7 @@ class Inversion:
         """Fractions, and what they leave unexplained."""
         views = np.arange(0, len(self.trace), self.every)
         rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
-        problem = Problem(self.pixels, rays, rays.take(self.measured), self._water(rays, prior))
+        problem = Problem(self._fitted, rays, rays.take(self.measured), self._water(rays, prior))
 
         def variance(modelled: Floats) -> Floats:
             noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])

@@ -12,7 +12,7 @@ from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.methods.polychromatic.tables import Floats, Tables
 from ctmar.operators.kernels.threads import over_lines
 
-RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 512, 64, 8
+RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 512, 256, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,36 +53,55 @@ class MetalPixels:
         y = ((height - 1) / 2 - rows) * self.grid.spacing_mm + center_y
         return x, y
 
-    def _over(self, views: NDArray[np.int64]) -> tuple[Any, ...]:
-        """What the kernels want to know of pixels and views."""
-        theta, step = self.beam.theta[views], self.beam.det_spacing_mm / self.subs
-        return (
-            *self._places,
-            np.cos(theta),
-            np.sin(theta),
-            self.grid.spacing_mm,
-            step,
-            self.beam.det_offset_mm,
-        )
-
-    def paths(self, fractions: Floats, views: NDArray[np.int64]) -> Floats:
-        """``(view, sub-ray, alloy)`` in mm through ``(pixel, alloy)`` fractions."""
+    def seen_by(self, views: NDArray[np.int64]) -> "Shadows":
+        """How these views see the pixels."""
         from ctmar.operators.kernels import polychromatic  # numba takes a second to import
 
-        out = np.zeros((len(views), self.beam.det_count * self.subs, fractions.shape[1]))
+        theta, step = self.beam.theta[views], self.beam.det_spacing_mm / self.subs
+        count = self.beam.det_count * self.subs
+        places = np.empty((len(views), len(self.inside)), np.int32)
+        weights = np.empty((len(views), len(self.inside), 2), np.float32)
+        rays = (np.cos(theta), np.sin(theta), self.grid.spacing_mm, step, self.beam.det_offset_mm, count)
+        fill: Any = polychromatic.shadows
+        x, y = self._places
+        over_lines(
+            len(views), VIEWS_A_TASK, lambda first, last: fill(places, weights, x, y, *rays, first, last)
+        )
+        return Shadows(places, weights, count)
+
+
+@dataclass(frozen=True, eq=False)
+class Shadows:
+    """The projection of some pixels in some views, as a table.
+
+    Attributes:
+        places: int32 ``(view, pixel)``, first of the two sub-rays that a pixel's shadow may reach.
+        weights: float32 ``(view, pixel, 2)``, mm of the pixel on these.
+        count: Sub-rays of a view.
+    """
+
+    places: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    count: int
+
+    def paths(self, fractions: Floats) -> Floats:
+        """``(view, sub-ray, alloy)`` in mm through ``(pixel, alloy)`` fractions."""
+        from ctmar.operators.kernels import polychromatic
+
+        out = np.zeros((len(self.places), self.count, fractions.shape[1]))
         project: Any = polychromatic.project
-        over = self._over(views)
-        over_lines(len(views), VIEWS_A_TASK, lambda first, last: project(out, fractions, *over, first, last))
+        table = (self.places, self.weights)
+        over_lines(len(out), VIEWS_A_TASK, lambda first, last: project(out, fractions, *table, first, last))
         return out
 
-    def back(self, rays: Floats, views: NDArray[np.int64]) -> Floats:
+    def back(self, rays: Floats) -> Floats:
         """The transpose of :meth:`paths`."""
         from ctmar.operators.kernels import polychromatic
 
-        out = np.zeros((len(self.inside), rays.shape[2]))
+        out = np.zeros((self.places.shape[1], rays.shape[2]))
         backproject: Any = polychromatic.backproject
-        over = self._over(views)
-        over_lines(len(out), PIXELS_A_TASK, lambda first, last: backproject(out, rays, *over, first, last))
+        table = (self.places, self.weights)
+        over_lines(len(out), PIXELS_A_TASK, lambda first, last: backproject(out, rays, *table, first, last))
         return out
 
 

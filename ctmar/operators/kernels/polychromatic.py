@@ -15,48 +15,63 @@ TOLERANCE_MM = 1e-6
 
 
 @njit(nogil=True, cache=True)
-def _reach(place, half, count):
-    """First and last sub-ray that a pixel's shadow reaches."""
-    return max(math.ceil(place - half), 0), min(math.floor(place + half), count - 1)
+def shadows(places, weights, x, y, cos, sin, pixel, step, offset, count, first, last):
+    """Where the pixels' shadows fall in the views ``[first, last)``.
 
+    A shadow is linear across the rays, as in Joseph's method, and no wider than two sub-rays' distance.
 
-@njit(nogil=True, cache=True)
-def project(out, fractions, x, y, cos, sin, pixel, step, offset, first, last):
-    """Paths in mm through ``(pixel, alloy)`` fractions of the views ``[first, last)``, into ``out`` of zeros.
-
-    The weights are Joseph's: linear across the rays, as the ray transform's own.
+    Args:
+        places: ``(view, pixel)``, the first of the two sub-rays that a pixel's shadow may reach.
+        weights: ``(view, pixel, 2)``, mm of the pixel on these two; 0 beyond the detector.
+        x: ``(pixel,)`` in mm.
+        y: The same.
+        cos: ``(view,)``.
+        sin: The same.
+        pixel: Edge of a pixel in mm, at most that of a sub-ray.
+        step: Distance of the sub-rays in mm.
+        offset: Of the detector in mm.
+        count: Sub-rays.
+        first: First view.
+        last: Behind the last.
     """
-    count, alloys = out.shape[1], out.shape[2]
     for view in range(first, last):
         c, s = cos[view], sin[view]
         larger = max(abs(c), abs(s))
         half, height = pixel * larger / step, pixel / larger
         for p in range(len(x)):
-            place = (x[p] * c + y[p] * s - offset) / step + (count - 1) / 2
-            low, high = _reach(place, half, count)
-            for n in range(low, high + 1):
-                weight = height * (1 - abs(n - place) / half)
-                for a in range(alloys):
-                    out[view, n, a] += weight * fractions[p, a]
+            at = (x[p] * c + y[p] * s - offset) / step + (count - 1) / 2
+            low = math.floor(at)
+            places[view, p] = min(max(low, 0), count - 2)
+            for k in range(2):
+                n = low + k
+                inside = 0 <= n < count and places[view, p] == low
+                weights[view, p, k] = height * max(1 - abs(n - at) / half, 0.0) if inside else 0.0
 
 
 @njit(nogil=True, cache=True)
-def backproject(out, rays, x, y, cos, sin, pixel, step, offset, first, last):
-    """The transpose of :func:`project` for the pixels ``[first, last)``."""
-    count, alloys = rays.shape[1], rays.shape[2]
-    for p in range(first, last):
-        for a in range(alloys):
-            out[p, a] = 0.0
-        for view in range(len(cos)):
-            c, s = cos[view], sin[view]
-            larger = max(abs(c), abs(s))
-            half, height = pixel * larger / step, pixel / larger
-            place = (x[p] * c + y[p] * s - offset) / step + (count - 1) / 2
-            low, high = _reach(place, half, count)
-            for n in range(low, high + 1):
-                weight = height * (1 - abs(n - place) / half)
-                for a in range(alloys):
-                    out[p, a] += weight * rays[view, n, a]
+def project(out, fractions, places, weights, first, last):
+    """Paths in mm of the views ``[first, last)`` through ``(pixel, alloy)`` fractions, into ``out`` of zeros.
+
+    ``out`` is ``(view, sub-ray, alloy)``.
+    """
+    alloys = fractions.shape[1]
+    for view in range(first, last):
+        for p in range(len(fractions)):
+            n, before, behind = places[view, p], weights[view, p, 0], weights[view, p, 1]
+            for a in range(alloys):
+                out[view, n, a] += before * fractions[p, a]
+                out[view, n + 1, a] += behind * fractions[p, a]
+
+
+@njit(nogil=True, cache=True)
+def backproject(out, rays, places, weights, first, last):
+    """The transpose of :func:`project` for the pixels ``[first, last)``, into ``out`` of zeros."""
+    alloys = out.shape[1]
+    for view in range(len(rays)):
+        for p in range(first, last):
+            n, before, behind = places[view, p], weights[view, p, 0], weights[view, p, 1]
+            for a in range(alloys):
+                out[p, a] += before * rays[view, n, a] + behind * rays[view, n + 1, a]
 
 
 @njit(nogil=True, cache=True)
