@@ -30,6 +30,8 @@ FIT_VIEWS = 180
 FIRST, LATER = (4, 15), (2, 10)
 """How often a fit makes the model linear, and its steps each time: of the first look, and of those after."""
 BONE_SMOOTHING_MM = 1.4
+LEAST_ERROR, MOST_ERROR = 0.06, 0.25
+"""Bounds of the error that a prior is found to have."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Physics(Classical):
         rounds: Looks after the first.
         steps: Steps of the smooth prior in each.
         strength_hu: Weight of the total variation in these.
+        looseness: How much larger than found the prior's error is taken while its image is smoothed.
     """
 
     name = "physics"
@@ -62,13 +65,14 @@ class Physics(Classical):
     prior_error: float = 0.06
     path_error: float = 0.06
     rounds: int = 1
-    steps: int = 6
+    steps: int = 8
     strength_hu: float = 50.0
+    looseness: float = 1.5
 
     def __post_init__(self) -> None:
         # A config brings a list, which is no other setting than the same as a tuple.
         object.__setattr__(self, "alloys", tuple(self.alloys))
-        for name in ("fill_error", "prior_error", "strength_hu"):
+        for name in ("fill_error", "prior_error", "strength_hu", "looseness"):
             if not getattr(self, name) > 0:
                 raise CtmarError(f"{name} must be positive, got {getattr(self, name)!r}")
         if not self.path_error >= 0:
@@ -98,19 +102,20 @@ class Physics(Classical):
         if not seen.any() or not mask.any():
             return fill, torch.zeros_like(fill)
         look = _Look(self, scan, seen)
-        found = look(fill, self.fill_error, None)
-        completed, trust = look.drawn(fill, found, self.prior_error)
         prior, error = fill, self.fill_error
+        found = look(prior, error, None)
+        drawn_by = self.looseness * look.error_of(prior, found)
         for _ in range(self.rounds):
+            # While the image is smoothed the rays lead, as far as the prior was found to err.
+            completed, trust = look.drawn(prior, found, max(drawn_by, self.prior_error))
             behind = look.placed(found.clean, fill)
             prior = smoothed_prior(scan, completed, behind, trust, self.steps, self.strength_hu)
             error = self.prior_error
             found = look(prior, error, found.fractions)
-            completed, trust = look.drawn(prior, found, error)
+            drawn_by /= 2
         completed, trust = look.drawn(prior, found, error)
-        # The variance of what is drawn to a ray is its weight times the ray's own.
-        deviation = torch.where(seen, error * (1 - trust).sqrt(), 0.0)
-        return completed, deviation
+        # The variance of what is drawn to a ray by its weight is the rest of the weight times the prior's.
+        return completed, torch.where(seen, error * (1 - trust).sqrt(), 0.0)
 
 
 class _Look:
@@ -144,6 +149,13 @@ class _Look:
         variance = (error * self.scale) ** 2
         trust = self.placed(variance / (variance + found.variance) * self.scale, torch.zeros_like(prior))
         return torch.lerp(prior, self.placed(found.clean, prior), trust), trust
+
+    def error_of(self, prior: Tensor, found: Inverted) -> float:
+        """Standard deviation of a prior by how far it lies from the rays' own inversion, noise taken off."""
+        known = self._scaled(prior)[self.seen.numpy()]
+        weight = 1 / (found.variance + LEAST_ERROR**2) ** 2
+        square = (weight * ((found.clean - known) ** 2 - found.variance)).sum() / weight.sum()
+        return float(np.sqrt(np.clip(square, LEAST_ERROR**2, MOST_ERROR**2)) / self.scale)
 
     def placed(self, values: Floats, otherwise: Tensor) -> Tensor:
         """``(ray,)`` line integrals put into a sinogram in the scan's own attenuation of water."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctmar.methods.polychromatic.rays import Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Floats
@@ -38,7 +39,14 @@ class Problem:
         return self.shadows.back(self.rays.dense(values, self.shadows.count // self.rays.subs))
 
 
-def fit(problem: Problem, start: Floats, variance: Variance, outer: int, inner: int) -> tuple[Floats, float]:
+def fit(
+    problem: Problem,
+    start: Floats,
+    variance: Variance,
+    outer: int,
+    inner: int,
+    free: NDArray[np.bool_] | None = None,
+) -> tuple[Floats, float]:
     """Fractions ``(pixel, alloy)``, none negative, at most 1 together; and what they leave unexplained.
 
     Gauss-Newton; each linear problem by separable steps (Erdogan and Fessler, Phys. Med. Biol. 44:2835, 1999)
@@ -50,6 +58,7 @@ def fit(problem: Problem, start: Floats, variance: Variance, outer: int, inner: 
         variance: Of the rays, as they are modelled.
         outer: Times the model is made linear.
         inner: Steps on each linear problem.
+        free: Bool ``(alloy,)``: those that are fitted, the others stay as they are; None fits all.
 
     Returns:
         The fractions, and the mean square of the errors over their variances.
@@ -62,6 +71,8 @@ def fit(problem: Problem, start: Floats, variance: Variance, outer: int, inner: 
         weighted = slopes / variance(modelled)[:, None, None]
         reach = (slopes * whole).sum((1, 2))
         curvature = np.maximum(problem.back(weighted * reach[:, None, None]), LEAST_CURVATURE)
+        if free is not None:
+            weighted *= free  # the others' gradient is 0
         value = _steps(problem, value, left, slopes, weighted, curvature, inner)
     modelled, _ = problem.rays.model(problem.paths(value), problem.water)
     return value, float(((problem.measured - modelled[:, 0]) ** 2 / variance(modelled)).mean())
@@ -82,6 +93,8 @@ def _steps(
     for _ in range(count):
         error = left - (slopes * problem.paths(ahead - start)).sum((1, 2))
         new = allowed(ahead + problem.back(weighted * error[:, None, None]) / curvature, curvature)
+        if (curvature * (ahead - new) * (new - value)).sum() > 0:
+            momentum = 1.0  # it ran too far (O'Donoghue and Candès, Found. Comput. Math. 15:715, 2015)
         after = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / after * (new - value)
         value, momentum = new, after

@@ -10,7 +10,7 @@ from ctmar.methods.polychromatic.fit import Problem, fit
 from ctmar.methods.polychromatic.rays import MetalPixels, Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 
-START = 0.8
+START = 1.0
 """Share of a mask's pixel that a fit takes for metal at first."""
 LEAST_PATH_MM = 0.3
 """Paths are in doubt as much as those of this length, be they shorter."""
@@ -109,7 +109,7 @@ class Inversion:
             return noise + (prior_error * modelled[:, 1] / self.tables.reference_mu) ** 2
 
         if start is None:
-            tried = [fit(problem, one, variance, 2, 4) for one in self._starts()]
+            tried = [fit(problem, one, variance, 2, 8, one.any(0)) for one in self._starts()]
             start = min(tried, key=lambda found: found[1])[0]
         return fit(problem, start, variance, outer, inner)
 

@@ -1,0 +1,302 @@
+"""The polychromatic inversion, on data of its own model and on what it must not look at."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ctmar.case import Scan
+from ctmar.config.build import make
+from ctmar.errors import CtmarError
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.methods import MBHC, Method, Physics
+from ctmar.methods.polychromatic.inversion import Inversion
+from ctmar.methods.polychromatic.rays import MetalPixels, TraceRays
+from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
+from ctmar.operators import RayTransform
+from tests.tiny_runs import Compose
+
+GRID, BEAM = ImageGrid((48, 48), 4.0), ParallelBeam(48, 69, 4.0)
+NOISELESS = Beam(photons_per_ray=None)
+ALLOYS = ("Ti-6Al-4V", "CoCrMo")
+TITANIUM, COBALT = 0, 1
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """A completion that is given, under a name of its own."""
+
+    sinogram: Tensor
+    name = "told"
+
+    def trace(self, scan: Scan) -> Tensor:
+        return self.sinogram
+
+
+@dataclass(frozen=True)
+class World:
+    """A disk of water with metal in it, as the model itself sees it."""
+
+    beam: Beam
+    tables: Tables
+    pixels: MetalPixels
+    fractions: Floats
+    scan: Scan
+    clean: Tensor
+
+    @property
+    def trace(self) -> np.ndarray:
+        return self.scan.metal_trace[0, 0].numpy()
+
+    def inversion(self, path_error: float = 0.0, beam: Beam | None = None) -> Inversion:
+        measured = self.scan.measured[0, 0].double().numpy()
+        return Inversion(beam or self.beam, self.tables, self.pixels, self.trace, measured, 1, path_error)
+
+    @property
+    def no_bone(self) -> Floats:
+        return np.zeros(self.clean.shape[-2:])
+
+
+def world(alloy: int = TITANIUM, radius_mm: float = 9.0, alloys: tuple[str, ...] = ALLOYS) -> World:
+    """What is measured of a rod of one alloy; noise-free, in float32."""
+    tables = NOISELESS.tables(ALLOYS, 120)
+    y, x = torch.meshgrid(*2 * [(torch.arange(48) - 23.5) * 4.0], indexing="ij")
+    body, mask = x**2 + y**2 < 75**2, (x - 12) ** 2 + (y - 10) ** 2 < radius_mm**2
+    ray = RayTransform(GRID, BEAM)
+    clean = ray.forward(body.double() * tables.reference_mu)
+    pixels = MetalPixels.around(mask.numpy(), GRID, BEAM, refine=2, border=1, subs=2)
+    fractions = np.outer(pixels.inside, np.arange(2) == alloy).astype(float)
+    views = np.arange(BEAM.num_angles)
+    paths = pixels.seen_by(views).paths(fractions)
+    trace = paths.reshape(*BEAM.shape, -1).sum(-1) > 0
+    rays = TraceRays.of(trace, views, 2, tables, np.zeros(BEAM.shape))
+    listed = rays.listed(paths)
+    known = rays.take(clean.numpy())
+    water = rays.water_behind(known, np.zeros_like(listed), known / tables.reference_mu)
+    measured = clean.clone()
+    measured[torch.from_numpy(trace)] = torch.from_numpy(rays.model(listed, water)[0][:, 0])
+    found = torch.from_numpy(trace)[None, None]
+    scan = Scan(
+        measured=measured.float()[None, None],
+        metal_trace=found,
+        metal_mask=mask[None, None],
+        metal_path_mm=torch.where(found, 10.0, 0.0),
+        mu_water=torch.tensor([tables.reference_mu]),
+        ray=ray,
+        kvp=120,
+        case_id=("rod",),
+    )
+    known_tables = tables if alloys == ALLOYS else NOISELESS.tables(alloys, 120)
+    return World(NOISELESS, known_tables, pixels, fractions, scan, clean.float()[None, None])
+
+
+def fluctuating(trace: Tensor, size: float) -> Tensor:
+    """An error of a fill that alternates from bin to bin: no metal explains it."""
+    return torch.where(trace, size * (-1.0) ** torch.arange(trace.shape[-1]), 0.0)
+
+
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    return torch.equal(first.contiguous().view(torch.int32), second.contiguous().view(torch.int32))
+
+
+@pytest.fixture(scope="module")
+def rod() -> World:
+    return world()
+
+
+def test_paths_are_those_of_the_ray_transform_and_their_transpose_is_one(rod: World) -> None:
+    shadows = rod.pixels.seen_by(np.arange(BEAM.num_angles))
+    generator = np.random.default_rng(0)
+    fractions = generator.uniform(size=rod.fractions.shape)
+    paths = shadows.paths(fractions)
+    image = np.zeros((96, 96))
+    image[rod.pixels.held] = fractions[:, 0]
+    fine = RayTransform(GRID.refine(2), BEAM.refine(2)).forward(torch.from_numpy(image)).numpy()
+    np.testing.assert_allclose(paths[..., 0], fine, atol=1e-5)
+    rays = generator.normal(size=paths.shape)
+    left, right = (paths * rays).sum(), (fractions * shadows.back(rays)).sum()
+    assert abs(left - right) < 1e-9 * np.linalg.norm(paths) * np.linalg.norm(rays)
+    assert abs(left - (fractions * shadows.back(rays[::-1])).sum()) > 1e-3 * abs(left)
+
+
+def test_pixels_twice_as_large_are_passed_twice_as_long(rod: World) -> None:
+    wide = replace(rod.pixels, grid=ImageGrid((96, 96), 4.0), beam=ParallelBeam(48, 69, 8.0))
+    views = np.arange(BEAM.num_angles)
+    once, twice = (p.seen_by(views).paths(rod.fractions) for p in (rod.pixels, wide))
+    np.testing.assert_allclose(twice, 2 * once, rtol=1e-6)
+
+
+def test_water_reads_as_its_thickness_says() -> None:
+    tables = NOISELESS.tables(ALLOYS, 120)
+    thickness = np.linspace(0, 500, 26)
+    rays = TraceRays(np.arange(1), np.arange(26), 1, tables, np.zeros(26))
+    none = np.zeros((26, 1, 2))
+    read = rays.model(none, thickness)[0][:, 0]
+    np.testing.assert_allclose(read, thickness * tables.reference_mu, atol=4e-3)  # the precorrection's fit
+    np.testing.assert_allclose(rays.water_behind(read, none, np.zeros(26)), thickness, atol=1e-4)
+
+
+def test_few_energies_stand_for_all() -> None:
+    few, many = (replace(NOISELESS, energies=n).tables(ALLOYS, 120) for n in (24, 500))
+    assert len(few.spectrum) <= 24 < len(many.spectrum)
+    for alloy, depth in ((TITANIUM, 40.0), (COBALT, 10.0)):
+        paths = np.zeros((1, 1, 2))
+        paths[..., alloy] = depth
+        at = TraceRays(np.arange(1), np.arange(1), 1, few, np.zeros(1))
+        first, second = (replace(at, tables=t).model(paths, np.full(1, 150.0))[0][0, 0] for t in (few, many))
+        assert abs(first - second) < 0.006
+
+
+def test_slopes_are_those_of_differences() -> None:
+    tables, generator = NOISELESS.tables(ALLOYS, 120), np.random.default_rng(1)
+    paths, water = generator.uniform(0, 8, size=(5, 2, 2)), generator.uniform(50, 300, size=5)
+    rays = TraceRays(np.arange(1), np.arange(5), 2, tables, generator.uniform(0, 30, size=5))
+    out, slopes = rays.model(paths, water)
+    moved = rays.model(paths, water + 1e-4)[0][:, 0]
+    np.testing.assert_allclose((moved - out[:, 0]) / 1e-4, out[:, 1], rtol=1e-4)
+    longer = paths.copy()
+    longer[:, 1, COBALT] += 1e-5
+    moved = rays.model(longer, water)[0][:, 0]
+    np.testing.assert_allclose((moved - out[:, 0]) / 1e-5, slopes[:, 1, COBALT], rtol=1e-3)
+
+
+@pytest.mark.parametrize("alloy", [TITANIUM, COBALT])
+def test_data_of_its_own_model_are_inverted_exactly(alloy: int) -> None:
+    own = world(alloy)
+    found = own.inversion()(own.clean[0, 0].double().numpy(), own.no_bone, 0.01, None, 6, 120)
+    clean = own.clean[0, 0].numpy()[own.trace]
+    assert np.abs(found.clean - clean).max() < 1e-3
+    assert np.abs(own.scan.measured[0, 0].numpy()[own.trace] - clean).max() > 1
+
+
+def test_with_the_metal_known_the_prior_does_not_matter(rod: World) -> None:
+    prior = rod.clean[0, 0].double().numpy() + 0.3
+    found = rod.inversion()(prior, rod.no_bone, 0.1, rod.fractions, 0, 0)
+    np.testing.assert_allclose(found.clean, rod.clean[0, 0].numpy()[rod.trace], atol=1e-4)
+
+
+def test_a_fill_that_errs_is_corrected_by_what_the_rays_say(rod: World) -> None:
+    trace = rod.scan.metal_trace
+    error = fluctuating(trace, 0.1)
+    method = Physics(fill=Told(rod.clean + error), beam=NOISELESS, path_error=0.0)
+    done = method.complete(rod.scan)
+    assert (done.sinogram - rod.clean)[trace].abs().mean() < 0.25 * error[trace].abs().mean()
+    assert same_bits(done.sinogram[~trace], rod.scan.measured[~trace])
+
+
+def test_the_water_that_a_scan_refers_to_is_a_unit(rod: World) -> None:
+    """A scan whose HU refer to half the attenuation holds half the line integrals."""
+    half = replace(rod.scan, measured=rod.scan.measured / 2, mu_water=rod.scan.mu_water / 2)
+    method = Physics(fill=Told(rod.clean), beam=NOISELESS, rounds=0)
+    other = Physics(fill=Told(rod.clean / 2), beam=NOISELESS, rounds=0, fill_error=0.15 / 2)
+    first, second = method.complete(rod.scan), other.complete(half)
+    torch.testing.assert_close(second.sinogram * 2, first.sinogram, atol=1e-4, rtol=0)
+    assert first.deviation is not None and second.deviation is not None
+    torch.testing.assert_close(second.deviation * 2, first.deviation, atol=1e-4, rtol=1e-3)
+
+
+def test_the_path_through_metal_that_a_scan_holds_is_not_read(rod: World) -> None:
+    other = replace(rod.scan, metal_path_mm=rod.scan.metal_path_mm * 3 + 1)
+    method = Physics(beam=NOISELESS, steps=2)
+    first, second = method.complete(rod.scan), method.complete(other)
+    assert same_bits(first.sinogram, second.sinogram)
+    assert first.deviation is not None and second.deviation is not None
+    assert same_bits(first.deviation, second.deviation)
+    ramp = torch.linspace(0, 1, rod.scan.measured.shape[-1]) * rod.scan.metal_path_mm
+    reads = [
+        MBHC().complete(replace(rod.scan, metal_path_mm=p)).sinogram for p in (other.metal_path_mm, ramp)
+    ]
+    assert not same_bits(*reads)  # a method that does read it
+
+
+def test_any_number_of_threads_gives_the_same_bits(rod: World) -> None:
+    method = Physics(fill=Told(rod.clean + fluctuating(rod.scan.metal_trace, 0.1)), steps=2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(method.complete(rod.scan).sinogram)
+    finally:
+        torch.set_num_threads(before)
+    assert all(same_bits(found[0], other) for other in found[1:])
+
+
+def test_four_times_the_dose_halves_the_deviation(rod: World) -> None:
+    prior = rod.clean[0, 0].double().numpy()
+    variances = [
+        rod.inversion(beam=Beam(photons_per_ray=dose, electronic_noise=0.0))(
+            prior, rod.no_bone, 0.1, rod.fractions, 0, 0
+        ).variance
+        for dose in (1e5, 4e5)
+    ]
+    np.testing.assert_allclose(variances[0], 4 * variances[1], rtol=1e-6)
+
+
+def test_starved_rays_are_left_to_the_prior_and_say_so(rod: World) -> None:
+    trace, fill = rod.scan.metal_trace, rod.clean + fluctuating(rod.scan.metal_trace, 0.1)
+    dark = Physics(fill=Told(fill), beam=Beam(photons_per_ray=1.0), rounds=0)
+    done = dark.complete(rod.scan)
+    assert (done.sinogram - fill)[trace].abs().max() < 0.01
+    assert done.deviation is not None
+    torch.testing.assert_close(done.deviation[trace], torch.full_like(fill[trace], 0.15), atol=0.01, rtol=0)
+    assert torch.count_nonzero(done.deviation[~trace]) == 0
+    lit = Physics(fill=Told(fill), rounds=0).complete(rod.scan)
+    assert lit.deviation is not None and lit.deviation[trace].mean() < 0.5 * 0.15
+
+
+def test_a_wrong_alloy_shows_in_what_it_leaves_unexplained() -> None:
+    misfits = {}
+    for alloys in (("Ti-6Al-4V",), ("tantalum",)):
+        own = world(TITANIUM, alloys=alloys)
+        prior = own.clean[0, 0].double().numpy()
+        misfits[alloys[0]] = own.inversion(beam=Beam())(prior, own.no_bone, 0.01, None, 4, 40).misfit
+    assert misfits["tantalum"] > 10 * misfits["Ti-6Al-4V"]
+
+
+def test_nothing_measured_behind_metal_leaves_the_fill(rod: World) -> None:
+    ideal = replace(rod.scan, measured=torch.where(rod.scan.metal_trace, 0.0, rod.scan.measured))
+    done = Physics(fill=Told(rod.clean)).complete(ideal)
+    trace = rod.scan.metal_trace
+    assert same_bits(done.sinogram[trace], rod.clean[trace])
+    empty = replace(rod.scan, metal_trace=torch.zeros_like(trace), metal_mask=rod.scan.metal_mask & False)
+    done = Physics().complete(empty)
+    assert same_bits(done.sinogram, empty.measured) and done.deviation is not None
+    assert torch.count_nonzero(done.deviation) == 0
+
+
+def test_a_voltage_between_the_tables_takes_the_nearest() -> None:
+    nearest, own = Beam().tables(ALLOYS, 118.7), Beam(kvp=80).tables(ALLOYS, 118.7)
+    assert nearest is Beam().tables(ALLOYS, 120) and nearest is Beam().tables(ALLOYS, None)
+    assert own is Beam().tables(ALLOYS, 80) and own is not nearest
+
+
+def test_the_config_is_the_class_with_its_defaults(tiny: Compose) -> None:
+    method = make(tiny("model=physics").model)
+    assert method == Physics() and method.key == "physics"
+    other = make(tiny("model=physics", "scanner=low_dose").model)
+    assert other.beam.photons_per_ray != Physics().beam.photons_per_ray and other.key != "physics"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prior_error": 0.0}, "prior_error must be positive, got 0.0"),
+        ({"path_error": -1.0}, "path_error must not be negative, got -1.0"),
+        ({"rounds": -1}, "rounds must be a whole number from 0, got -1"),
+        ({"steps": 1.5}, "steps must be a whole number from 1, got 1.5"),
+    ],
+)
+def test_what_is_out_of_range_is_said(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(CtmarError, match=message):
+        Physics(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_beam_out_of_range_is_said(rod: World) -> None:
+    with pytest.raises(CtmarError, match="photons_per_ray must be positive or null, got 0"):
+        Beam(photons_per_ray=0)
+    with pytest.raises(CtmarError, match="energies must be a whole number of at least 2, got 1"):
+        Beam(energies=1)
+    with pytest.raises(CtmarError, match="alloys must name at least one material, got none"):
+        Physics(alloys=()).complete(rod.scan)
