@@ -30,6 +30,10 @@ FIT_VIEWS = 180
 FIRST, LATER = (4, 15), (2, 10)
 """How often a fit makes the model linear, and its steps each time: of the first look, and of those after."""
 BONE_SMOOTHING_MM = 1.4
+LEAST_FULL = 0.5
+"""Metal that attenuates less than this share of the lightest alloy was not measured as it is, as where an
+image was cut off at 3071 HU: its rays tell nothing of the tissue. Median share on 32 validation cases at
+least 0.63, on 8 cut-off images at most 0.41."""
 LEAST_ERROR, MOST_ERROR = 0.06, 0.25
 """Bounds of the error that a prior is found to have."""
 
@@ -41,7 +45,8 @@ class Physics(Classical):
     The metal is estimated from the rays, alloys as volume fractions on the mask and its border, with
     another method's completion for the tissue; each ray is then solved for what lies behind its metal, and
     weighed by its variance against that completion. A smooth image that keeps to the result is the prior of a
-    second look. It does not read ``metal_path_mm``.
+    second look. Where the metal found is too light to be any of the alloys, the fill stands. It does not
+    read ``metal_path_mm``.
 
     Attributes:
         fill: The method whose completion is the first prior.
@@ -67,7 +72,7 @@ class Physics(Classical):
     rounds: int = 1
     steps: int = 8
     strength_hu: float = 50.0
-    looseness: float = 1.5
+    looseness: float = 2.0
 
     def __post_init__(self) -> None:
         # A config brings a list, which is no other setting than the same as a tuple.
@@ -96,14 +101,17 @@ class Physics(Classical):
 
     def _slice(self, scan: Scan, fill: Tensor) -> tuple[Tensor, Tensor]:
         """A slice's completion and deviation, ``(angle, detector)``."""
+        alone = fill, torch.full_like(fill, self.fill_error)
         # An ideal scanner measures nothing behind metal, and says 0.
         seen = scan.metal_trace[0, 0] & (scan.measured[0, 0] != 0)
         mask = scan.metal_mask[0, 0].numpy()
         if not seen.any() or not mask.any():
-            return fill, torch.zeros_like(fill)
+            return alone
         look = _Look(self, scan, seen)
         prior, error = fill, self.fill_error
         found = look(prior, error, None)
+        if found.fullness < LEAST_FULL:
+            return alone
         drawn_by = self.looseness * look.error_of(prior, found)
         for _ in range(self.rounds):
             # While the image is smoothed the rays lead, as far as the prior was found to err.
@@ -115,7 +123,7 @@ class Physics(Classical):
             drawn_by /= 2
         completed, trust = look.drawn(prior, found, error)
         # The variance of what is drawn to a ray by its weight is the rest of the weight times the prior's.
-        return completed, torch.where(seen, error * (1 - trust).sqrt(), 0.0)
+        return completed, torch.where(seen, error * (1 - trust).sqrt(), self.fill_error)
 
 
 class _Look:

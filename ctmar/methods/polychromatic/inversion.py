@@ -10,8 +10,8 @@ from ctmar.methods.polychromatic.fit import Problem, fit
 from ctmar.methods.polychromatic.rays import MetalPixels, Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 
-START = 1.0
-"""Share of a mask's pixel that a fit takes for metal at first."""
+ALONE = 2, 8
+"""How often the lightest alloy's own fit makes the model linear, and its steps each time."""
 LEAST_PATH_MM = 0.3
 """Paths are in doubt as much as those of this length, be they shorter."""
 LEAST_SLOPE = 1e-5
@@ -25,12 +25,14 @@ class Inverted:
         fractions: ``(pixel, alloy)`` volume fractions of metal.
         clean: ``(ray,)`` line integrals as they would be without metal, each ray by itself.
         variance: ``(ray,)`` of these: photons and electronics, and the metal's path in doubt.
+        fullness: Median attenuation of the mask's pixels in that of the lightest alloy, solid.
         misfit: Mean square of the errors with which the metal alone explains the rays, over their variances.
     """
 
     fractions: Floats
     clean: Floats
     variance: Floats
+    fullness: float
     misfit: float
 
 
@@ -65,7 +67,8 @@ class Inversion:
             prior: ``(view, bin)`` line integrals without metal, an estimate.
             bone: ``(view, bin)`` mm of cortical bone.
             prior_error: Standard deviation of the prior.
-            start: Fractions to start from; None tries each alloy.
+            start: Fractions to start from. None takes the mask to be full of the lightest alloy: where
+                that does not do, a heavier one comes in, while heavy metal at first would stay, thinned out.
             outer: Times that the model is made linear.
             inner: Steps on each linear problem.
         """
@@ -79,7 +82,8 @@ class Inversion:
         doubt = self.path_error**2 * np.maximum(paths.mean(1), LEAST_PATH_MM) * slopes.sum(1) ** 2
         noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
         gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)
-        return Inverted(fractions, clean, (noise + doubt.max(1)) * gain**2, misfit)
+        fullness = float(np.median(fractions[self.pixels.inside] @ self.tables.heaviness))
+        return Inverted(fractions, clean, (noise + doubt.max(1)) * gain**2, fullness, misfit)
 
     @cached_property
     def _whole(self) -> Shadows:
@@ -109,11 +113,7 @@ class Inversion:
             return noise + (prior_error * modelled[:, 1] / self.tables.reference_mu) ** 2
 
         if start is None:
-            tried = [fit(problem, one, variance, 2, 8, one.any(0)) for one in self._starts()]
-            start = min(tried, key=lambda found: found[1])[0]
+            lightest = self.tables.heaviness == 1
+            full = np.outer(self.pixels.inside, lightest).astype(np.float64)
+            start, _ = fit(problem, full, variance, *ALONE, lightest)
         return fit(problem, start, variance, outer, inner)
-
-    def _starts(self) -> list[Floats]:
-        """The mask, full of each alloy."""
-        count = len(self.tables.mu_metal)
-        return [np.outer(self.pixels.inside * START, np.arange(count) == n) for n in range(count)]

@@ -99,6 +99,12 @@ class Tables:
     water_fit: tuple[Floats, float, bool]
     reference_mu: float
 
+    @property
+    def heaviness(self) -> Floats:
+        """``(alloy,)`` attenuation of each alloy in that of the lightest."""
+        mean: Floats = self.mu_metal @ self.spectrum
+        return mean / mean.min()
+
 
 @lru_cache(maxsize=16)
 def _tables(
