@@ -234,6 +234,14 @@ def test_four_times_the_dose_halves_the_deviation(rod: World) -> None:
     np.testing.assert_allclose(variances[0], 4 * variances[1], rtol=1e-6)
 
 
+def test_what_is_not_explained_counts_as_photons_do(rod: World) -> None:
+    logged = np.array([0.0, 5.0, 9.0])
+    stray = Beam(electronic_noise=0.0, unexplained=2e-4).variance(logged)
+    electronics = Beam(electronic_noise=200.0).variance(logged)
+    np.testing.assert_allclose(stray, electronics, rtol=1e-12)
+    assert (stray > Beam().variance(logged)).all()
+
+
 def test_starved_rays_are_left_to_the_prior_and_say_so(rod: World) -> None:
     trace, fill = rod.scan.metal_trace, rod.clean + fluctuating(rod.scan.metal_trace, 0.1)
     dark = Physics(fill=Told(fill), beam=Beam(photons_per_ray=1.0), rounds=0)

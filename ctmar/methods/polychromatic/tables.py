@@ -32,6 +32,8 @@ class Beam:
         water: The water precorrection.
         photons_per_ray: Photons that reach a bin through air; None (a noise-free scanner) for no noise.
         electronic_noise: Standard deviation of the electronics' noise in photons.
+        unexplained: Standard deviation of signal that nothing here explains, such as scatter that a scanner's
+            correction left, as a share of the signal through air.
         energies: How many energies stand for the spectrum. 24 hold a line integral to 0.003 behind 40 mm of
             titanium and to 0.006 behind as much cobalt-chrome as lets a photon of 10,000 pass.
     """
@@ -43,13 +45,15 @@ class Beam:
     water: Water = Water()
     photons_per_ray: float | None = 1.0e6
     electronic_noise: float = 5.0
+    unexplained: float = 0.0
     energies: int = 24
 
     def __post_init__(self) -> None:
         if self.photons_per_ray is not None and not self.photons_per_ray > 0:
             raise CtmarError(f"photons_per_ray must be positive or null, got {self.photons_per_ray!r}")
-        if not self.electronic_noise >= 0:
-            raise CtmarError(f"electronic_noise must not be negative, got {self.electronic_noise!r}")
+        for name in ("electronic_noise", "unexplained"):
+            if not getattr(self, name) >= 0:
+                raise CtmarError(f"{name} must not be negative, got {getattr(self, name)!r}")
         if isinstance(self.energies, bool) or not isinstance(self.energies, int) or self.energies < 2:
             raise CtmarError(f"energies must be a whole number of at least 2, got {self.energies!r}")
 
@@ -67,11 +71,13 @@ class Beam:
         return _tables(tuple(alloys), *about)
 
     def variance(self, logged: Floats) -> Floats:
-        """Variance by photons and electronics, to first order, of expected logarithms."""
+        """Variance of expected logarithms to first order: photons, electronics, and what is not explained."""
+        stray = (self.unexplained * np.exp(logged)) ** 2
         if self.photons_per_ray is None:
-            return np.full(logged.shape, NOISELESS)
+            return stray + NOISELESS
         counts = self.photons_per_ray * np.exp(-logged)
-        return 1 / counts + (self.electronic_noise / counts) ** 2
+        noise: Floats = 1 / counts + (self.electronic_noise / counts) ** 2 + stray
+        return noise
 
 
 NOISELESS = 1e-10
