@@ -1,5 +1,8 @@
 """What a user can mend, said in one line: of a config, an option's extra, the machine."""
 
+import traceback
+from pathlib import Path
+
 from ctmar.errors import CtmarError, flat
 
 EXTRAS = {
@@ -29,6 +32,9 @@ def one_line(error: BaseException) -> str | None:
     said = _of_machine(error)
     if said is not None:
         return said
+    if isinstance(error, TypeError) and _last_file(error) == "defaults_list.py":
+        # Hydra joins what a list holds to its group's name, whatever it is.
+        return f"what a group's list holds must be names of its options, such as logger=[csv,wandb]: {flat(error)}"
     if isinstance(error, MissingMandatoryValue):
         key = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{key} must be given ({key}=...), got nothing"
@@ -37,6 +43,12 @@ def one_line(error: BaseException) -> str | None:
         # Where Hydra looked is a list of folders.
         return flat((error.__cause__ if made else None) or error).partition(" Config search path:")[0]
     return flat(error) if str(error).startswith(GROUP_OVERRIDE) else None
+
+
+def _last_file(error: BaseException) -> str:
+    """The name of the file in which an error arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return Path(frames[-1].filename).name if frames else ""
 
 
 def _of_machine(error: BaseException) -> str | None:

@@ -182,3 +182,11 @@ def test_an_ascii_terminal_does_not_end_a_run(
     out = written.getvalue()
     assert b"near RMSE" in out and out.isascii()
     assert b"?" in out  # the ± of the table, which an ASCII terminal cannot show
+
+
+@pytest.mark.parametrize("override", ["metric=[[]]", "logger=[[csv]]", "model.inputs=[[]]"])
+def test_a_list_of_options_that_holds_a_list_is_one_line(
+    override: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, tmp_path, override) == 2
+    assert capfd.readouterr().err.startswith("error: what a group's list holds must be names of its options")

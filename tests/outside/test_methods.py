@@ -51,7 +51,7 @@ def trace_error(folder: Path, method: str) -> float:
 @pytest.mark.slow
 def test_it_is_scored_beside_others_and_its_settings_are_the_command_lines(project: Project) -> None:
     same = "catalogue.raised.by=0.0"
-    run = ("hydra.run.dir=out", *SMALL_BENCHMARK, "num_cases=1", "benchmark.parts.procedural_screws.cases=1")
+    run = ("hydra.run.dir=out", *SMALL_BENCHMARK, "num_cases=1")
     project.passes("benchmark", CONFIGS, "models=[li,raised]", "+model@catalogue.raised=raised", same, *run)
     found = methods(project.folder / "out")
     assert found["raised"] == found["li"]

@@ -114,7 +114,7 @@ def test_it_is_read_back_where_its_package_is_trusted_alone(trained: Project) ->
 
 @pytest.mark.slow
 def test_it_is_a_row_of_the_benchmark(trained: Project) -> None:
-    run = (*SMALL_BENCHMARK, "num_cases=1", "benchmark.parts.procedural_screws.cases=1", "hydra.run.dir=rows")
+    run = (*SMALL_BENCHMARK, "num_cases=1", "hydra.run.dir=rows")
     trained.passes("benchmark", "models=[li]", f"checkpoints={{mine: {CKPT}}}", *run, trust="mine")
     assert set(methods(trained.folder / "rows")) == {"li", "mine", "clean"}
 
