@@ -18,9 +18,6 @@ GROUP_OVERRIDE = "Config group override must be"
 
 def one_line(error: BaseException) -> str | None:
     """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
-    from hydra.errors import HydraException, InstantiationException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CtmarError):
@@ -32,9 +29,17 @@ def one_line(error: BaseException) -> str | None:
     said = _of_machine(error)
     if said is not None:
         return said
+    return _of_config(error)
+
+
+def _of_config(error: BaseException) -> str | None:
+    """The line for what Hydra and OmegaConf find."""
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
     if isinstance(error, TypeError) and _last_file(error) == "defaults_list.py":
         # Hydra joins what a list holds to its group's name, whatever it is.
-        return f"what a group's list holds must be names of its options, such as logger=[csv,wandb]: {flat(error)}"
+        return f"what a group's list holds must be names of its options, as in logger=[csv]: {flat(error)}"
     if isinstance(error, MissingMandatoryValue):
         key = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{key} must be given ({key}=...), got nothing"
