@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 from tests.children import run
+from tests.outside.folder import write
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -36,10 +36,8 @@ class Project:
 
     def write(self, name: str, text: str) -> Path:
         """Writes a file, its text without the indentation that all its lines have."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
-        return path
+        write(self.folder, {name: text.lstrip("\n")})
+        return self.folder / name
 
     def ctmar(self, *arguments: str, trust: str = "", limit: float = 300) -> subprocess.CompletedProcess[str]:
         """Runs a command; nothing but ctmar and the folder itself is where modules are looked for."""
