@@ -26,7 +26,7 @@ def start(
         return subprocess.Popen(
             [str(part) for part in command],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **env},
+            env={**_inherited(), "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -35,6 +35,11 @@ def start(
             start_new_session=True,
             preexec_fn=before,  # noqa: PLW1509 — the tests start no threads
         )
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment, without what a command that ran in it has set for itself."""
+    return {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
 
 
 def finish(child: Child, limit: float = 300) -> subprocess.CompletedProcess[str]:

@@ -77,3 +77,10 @@ def test_every_child_of_a_test_has_a_limit() -> None:
     found = {str(path.relative_to(ROOT)): sorted(starters(path.read_text("utf-8"))) for path in files}
     assert not {name: calls for name, calls in found.items() if calls}
     assert len(files) > 100 and os.name == "posix"
+
+
+def test_a_child_answers_in_lines_whatever_a_command_here_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    code = "import os; print(os.environ.get('HYDRA_FULL_ERROR'))"
+    assert run([sys.executable, "-c", code]).stdout.strip() == "None"
+    assert run([sys.executable, "-c", code], HYDRA_FULL_ERROR="1").stdout.strip() == "1"
