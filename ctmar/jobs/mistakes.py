@@ -26,10 +26,7 @@ def one_line(error: BaseException) -> str | None:
     for sign, (option, extra) in EXTRAS.items():
         if sign in str(error):
             return f"{option} needs the {extra} extra: pip install 'ctmar[{extra}]'"
-    said = _of_machine(error)
-    if said is not None:
-        return said
-    return _of_config(error)
+    return _of_machine(error) or _of_config(error)
 
 
 def _of_config(error: BaseException) -> str | None:

@@ -69,7 +69,8 @@ def require_same(network: NetworkMethod, rebuilt: Method, beam: ParallelBeam) ->
         CtmarError: Something in the network is not told by its options: an attribute replaced, a hook, say.
     """
     scan = network.ready(trial_scan(beam, network.slices))
-    with _at_rest(network):
+    # Compiled sums differ in their last bits.
+    with at_rest(network), torch.inference_mode(), torch.compiler.set_stance("force_eager"):
         wanted, got = network.complete(scan).sinogram, rebuilt.complete(scan).sinogram
     if not torch.equal(wanted, got):
         raise CtmarError(
@@ -79,15 +80,13 @@ def require_same(network: NetworkMethod, rebuilt: Method, beam: ParallelBeam) ->
 
 
 @contextmanager
-def _at_rest(network: NetworkMethod) -> Iterator[None]:
-    """The network on the CPU, in evaluation mode, as written and not as compiled; then as it was."""
+def at_rest(network: NetworkMethod) -> Iterator[None]:
+    """The network on the CPU, in evaluation mode; then as it was."""
     modes = {part: part.training for part in network.modules()}
     device = network.device
     network.to("cpu").eval()
     try:
-        # Compiled sums differ in their last bits.
-        with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
-            yield
+        yield
     finally:
         network.to(device)
         for part, mode in modes.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ctmar.errors import CtmarError
 from ctmar.files import write_bytes
 from ctmar.geometry import ParallelBeam
+from ctmar.learned.exported import at_rest
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.weights import short
 
@@ -61,25 +62,17 @@ def save_graph(path: Path, network: NetworkMethod, beam: ParallelBeam) -> float:
     """
     if path.suffix not in GRAPHS:
         raise CtmarError(f"a graph's file must end in {' or '.join(GRAPHS)}, got {path.name}")
-    device, modes = network.device, {part: part.training for part in network.modules()}
-    residual = Residual(network.to("cpu").eval()).eval()
     shape = (2, len(network.inputs) * network.slices, beam.num_angles, beam.det_count)
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    try:
-        with TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript being old, and sizes being constants: they are
-            draft = Path(folder) / path.name
-            graph = (_exported if path.suffix == ".pt2" else _traced)(residual, inputs, draft)
-            differ = max(float((graph(x) - residual(x)).abs().max()) for x in (inputs[:1], inputs))
-            if not differ <= TOLERANCE:
-                raise CtmarError(
-                    f"a graph must answer as its network does, {path.name} differs by {differ:.2g}"
-                )
-            write_bytes(path, draft.read_bytes())
-    finally:
-        network.to(device)
-        for part, mode in modes.items():
-            part.training = mode
+    with at_rest(network), TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        residual = Residual(network).eval()
+        warnings.simplefilter("ignore")  # of TorchScript being old, and sizes being constants: they are
+        draft = Path(folder) / path.name
+        graph = (_exported if path.suffix == ".pt2" else _traced)(residual, inputs, draft)
+        differ = max(float((graph(x) - residual(x)).abs().max()) for x in (inputs[:1], inputs))
+        if not differ <= TOLERANCE:
+            raise CtmarError(f"a graph must answer as its network does, {path.name} differs by {differ:.2g}")
+        write_bytes(path, draft.read_bytes())
     return differ
 
 
