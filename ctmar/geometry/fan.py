@@ -10,12 +10,13 @@ from ctmar.errors import CtmarError
 from ctmar.geometry.checks import angles_over, require_count, require_positive
 from ctmar.geometry.grid import ImageGrid
 from ctmar.geometry.parallel import ParallelBeam
+from ctmar.geometry.views import Views
 
 DETECTORS = ("flat", "arc")
 
 
 @dataclass(frozen=True)
-class FanBeam:
+class FanBeam(Views):
     """Rays of a point source that turns about the origin, onto a flat or an arc-shaped detector.
 
     Attributes:
@@ -53,16 +54,6 @@ class FanBeam:
         if widest >= 90:
             raise CtmarError(f"an arc detector must span less than 90° to each side, got {widest:.1f}°")
         object.__setattr__(self, "angles", angles_over(self.angles, self.num_angles, 2 * math.pi))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Views and bins: the last two axes of a sinogram."""
-        return self.num_angles, self.det_count
-
-    @property
-    def theta(self) -> NDArray[np.float64]:
-        """The views' source angles β in rad as an array."""
-        return np.asarray(self.angles, dtype=np.float64)
 
     @property
     def gamma(self) -> NDArray[np.float64]:

@@ -3,16 +3,14 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ctmar.errors import CtmarError
 from ctmar.geometry.checks import angles_over, require_count, require_positive
 from ctmar.geometry.grid import ImageGrid
+from ctmar.geometry.views import Views
 
 
 @dataclass(frozen=True)
-class ParallelBeam:
+class ParallelBeam(Views):
     """Parallel rays: ``num_angles`` views over [0, π), or at the given angles.
 
     Attributes:
@@ -36,16 +34,6 @@ class ParallelBeam:
         if not math.isfinite(self.det_offset_mm):
             raise CtmarError(f"det_offset_mm must be finite, got {self.det_offset_mm!r}")
         object.__setattr__(self, "angles", angles_over(self.angles, self.num_angles, math.pi))
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Views and bins: the last two axes of a sinogram."""
-        return self.num_angles, self.det_count
-
-    @property
-    def theta(self) -> NDArray[np.float64]:
-        """The views' angles in rad as an array."""
-        return np.asarray(self.angles, dtype=np.float64)
 
     @property
     def wraps(self) -> bool:

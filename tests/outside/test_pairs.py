@@ -2,13 +2,12 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.children import run
+from tests.outside.folder import ctmar
 
 pytestmark = pytest.mark.slow
 MINE = '''
@@ -70,12 +69,6 @@ def home(tmp_path: Path) -> Path:
     places = np.random.default_rng(0).uniform(-12, 12, (8, 2))
     np.savetxt(tmp_path / "table.csv", places, delimiter=",")
     return tmp_path
-
-
-def ctmar(home: Path, *arguments: str, **env: str):  # type: ignore[no-untyped-def]
-    """Runs a command in the user's folder, without a word of that folder in the environment."""
-    given = {"OMP_NUM_THREADS": "1"} | env
-    return run([sys.executable, "-m", "ctmar", *arguments], cwd=home, **given)
 
 
 def cached(home: Path) -> set[str]:
