@@ -1,8 +1,10 @@
 """Fixtures that every test may use."""
 
+import importlib
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,19 @@ drop_empty()
 
 # Hypothesis notes what it saw of the code in a folder; not in the checkout.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forgets what a test imported from its own folder: the next test may have another module of that name."""
+    before, folders = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = folders
+    home = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(home):
+            del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 @pytest.fixture(scope="session")
