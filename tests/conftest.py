@@ -32,7 +32,7 @@ set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 
 @pytest.fixture(autouse=True)
 def _own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forgets what a test imported from its own folder: the next test may have another module of that name."""
+    """Forgets what a test imported from its own folder: the next may have another module of that name."""
     before, folders = set(sys.modules), list(sys.path)
     yield
     sys.path[:] = folders
