@@ -23,7 +23,8 @@ from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam, smaller
 from ctmar.methods.base import Method, with_fills
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
-from ctmar.physics.gantries import HelicalScan, make_gantry
+from ctmar.physics.expectation import Expectation
+from ctmar.physics.gantries import Gantry, HelicalScan, make_gantry
 from ctmar.physics.materials import named
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
@@ -93,6 +94,7 @@ class Simulator:
         elif acquisition is not None:
             acquisition = smaller(acquisition, scanner.shrink)
         self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
+        self._expecting = make_gantry(scanner.expecting(), grid, acquisition, beam, backend)
 
     @property
     def kvp(self) -> float | None:
@@ -128,19 +130,31 @@ class Simulator:
             The scan; the slices on the finer grid; and the metal's share of each of its pixels as the slices
             show it, their neighbours' metal included where the scan reaches it.
         """
+        return self._scanned(self._gantry, scene, noise)
+
+    def _scanned(
+        self, gantry: Gantry, scene: Scene, noise: Sequence[np.random.SeedSequence]
+    ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
         center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
         wanted = [center + offset for offset in self._offsets]
         held = [
-            min(max(place, 0), len(scene.anatomy.hu) - 1)
-            for place in self._gantry.slices(center, wanted, spacing)
+            min(max(place, 0), len(scene.anatomy.hu) - 1) for place in gantry.slices(center, wanted, spacing)
         ]
         distinct = sorted(set(held))
         cut = scene.slices([place - center for place in distinct], self._lies_on)
         whole = cut.take([distinct.index(place) for place in held])
-        scan = self._gantry.acquire(whole.hu, whole.metal, center, wanted, spacing, noise)
+        scan = gantry.acquire(whole.hu, whole.metal, center, wanted, spacing, noise)
         occupied = sum(whole.metal.values(), np.zeros_like(whole.hu))
-        metal = np.einsum("wp,pij->wij", self._gantry.sensitivity(center, wanted, spacing), occupied)
+        metal = np.einsum("wp,pij->wij", gantry.sensitivity(center, wanted, spacing), occupied)
         return scan, cut.take([distinct.index(place) for place in wanted]), metal
+
+    def expected(self, split: str, index: int) -> Expectation:
+        """What the scan of a case reads without noise, whatever :attr:`source` makes of it; as much work as
+        two scans. A case's slices, its metal and all that its scanner does are :meth:`case`'s own.
+        """
+        with one_thread():
+            scan, *_ = self._scanned(self._expecting, self.scene(split, index), self._noise(split, index))
+            return Expectation.of(scan)
 
     def case(self, split: str, index: int) -> Case:
         """A case as a batch of one; made on one thread of torch's.
@@ -153,8 +167,7 @@ class Simulator:
 
     def _case(self, split: str, index: int) -> Case:
         scene = self.scene(split, index)
-        noise = [self._seed(split, index, 2 + offset) for offset in self._offsets]
-        scan, cut, metal = self.scan(scene, noise)
+        scan, cut, metal = self.scan(scene, self._noise(split, index))
         mu_water = self.scanner.mu_water
         reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
         metal_mask = self._coarse(metal) > LEAST_METAL
@@ -216,6 +229,10 @@ class Simulator:
     def _labels(self, cut: SceneSlices) -> Tensor:
         step = self.scanner.oversampling
         return torch.from_numpy(np.ascontiguousarray(cut.labels[:, step // 2 :: step, step // 2 :: step]))
+
+    def _noise(self, split: str, index: int) -> list[np.random.SeedSequence]:
+        """The seed of each slice."""
+        return [self._seed(split, index, 2 + offset) for offset in self._offsets]
 
     def entropy(self, split: str, index: int) -> list[int]:
         """The numbers that every random stream of a case is seeded by."""

@@ -93,15 +93,20 @@ class Exposure:
             self._known[beam] = SubRays(rays, kernel, thickness)
         return self._known[beam]
 
-    def plane(
-        self, hu: NDArray[np.float32], metal: Mapping[str, NDArray[np.float32]], fine: RayTransform[Any]
-    ) -> Plane:
-        """What the bins see of a plane without its metal and with it.
+    def planes(
+        self,
+        hu: NDArray[np.float32],
+        metal: Mapping[str, NDArray[np.float32]],
+        fine: RayTransform[Any],
+        layers_mm: Sequence[float] = (0.0,),
+    ) -> list[Plane]:
+        """What the bins see of a plane without its metal and with it, behind layers of water.
 
         Args:
             hu: ``(H, W)`` CT numbers without metal.
             metal: ``(H, W)`` volume fraction of each metal.
             fine: Ray transform of the plane's pixels and the sub-rays.
+            layers_mm: Water that every ray passes besides, metal or no metal; one plane for each.
         """
         sub = self._sub_rays(fine.beam)
         tissue = np.stack(tissue_fractions(hu, self.reference_kev))
@@ -109,14 +114,34 @@ class Exposure:
         if self.bowtie is not None and sub.filter_mm is not None:
             paths = torch.cat([paths, sub.filter_mm[None].expand(1, *paths.shape[1:])])
             names.append(self.bowtie.material)
-        tabled = len(names) == len(TISSUES) and paths[0].numel() >= TABLE_FROM
-        without = self._tissues(paths) if tabled else self.transmitted(names, paths)
-        clean = self._seen(without, sub.kernel)
         found = metal_paths(tissue, metal, fine, self.metal_replaces_tissue)
+        names += metal
+        out = []
+        for layer_mm in layers_mm:
+            behind = paths
+            if layer_mm:
+                behind = paths.clone()
+                behind[TISSUES.index("water")] += layer_mm
+            out.append(self._plane(behind, found, names, sub.kernel))
+        return out
+
+    def _plane(self, paths: Tensor, found: MetalPaths | None, names: list[str], kernel: list[float]) -> Plane:
+        """What the bins see of paths through tissue ``(material, view, sub-ray)`` and of the metal there.
+
+        Args:
+            paths: In mm; the first of ``names`` are theirs, the others the metals'.
+            found: The metal, if there is any.
+            names: Of materials.
+            kernel: Of the blur.
+        """
+        tissues = names[: len(paths)]
+        tabled = len(tissues) == len(TISSUES) and paths[0].numel() >= TABLE_FROM
+        without = self._tissues(paths) if tabled else self.transmitted(tissues, paths)
+        clean = self._seen(without, kernel)
         if found is None:
             return Plane(clean, clean, torch.zeros_like(clean[0]))
-        present = self._behind_metal(without, paths, found, [*names, *metal])
-        return Plane(clean, self._seen(present, sub.kernel), self._seen(found.inside.sum(0), sub.kernel))
+        present = self._behind_metal(without, paths, found, names)
+        return Plane(clean, self._seen(present, kernel), self._seen(found.inside.sum(0), kernel))
 
     def transmitted(self, names: Sequence[str], paths: Tensor) -> Tensor:
         """Mean and variance ``(2, ...)`` of a photon's signal behind ``(material, ...)`` paths in mm."""

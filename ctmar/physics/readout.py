@@ -13,6 +13,10 @@ from ctmar.physics.scatter import Scatter
 from ctmar.physics.water import Water
 
 TINY = torch.finfo(torch.float32).tiny
+UNKNOWN = 1.0e3
+"""Standard deviation of a line integral of which the detector says nothing."""
+STEP = 0.01
+"""Of line integrals, for slopes of the water precorrection."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,30 @@ class Readout:
         counts[where] = torch.from_numpy(self.noise.draw(mean, variance, child(seed, draw)))
         counts = (counts - subtracted * dose).clamp(min=self.noise.min_counts)
         return self._line_integrals((counts / (dose * rays.air[0])).float(), rays)
+
+    def deviation(self, primary: Tensor, dose: Tensor, rays: Rays, seed: np.random.SeedSequence) -> Tensor:
+        """Standard deviation of a reading's line integrals to first order, ``(view, bin)``.
+
+        Photons and electronics, in that of the line integral by the logarithm's slope and the water
+        precorrection's; :data:`UNKNOWN` where the expected reading is at the detector's floor or ceiling.
+
+        Args:
+            primary: As in :meth:`reading`.
+            dose: As there.
+            rays: Of the beam.
+            seed: Of the slice; effects alone draw.
+        """
+        if self.noise.photons_per_ray is None:
+            return torch.zeros_like(primary[0])
+        signal, subtracted = self._arriving(primary, rays, seed)
+        mean, variance = signal.double() * dose
+        counts = mean - subtracted * dose
+        ceiling = np.inf if self.noise.saturation is None else self.noise.saturation
+        told = (counts > self.noise.min_counts) & (mean < ceiling)
+        transmission = (counts.clamp(min=self.noise.min_counts) / (dose * rays.air[0])).float()
+        there, beyond = (self._line_integrals(transmission * np.exp(-step), rays) for step in (0.0, STEP))
+        relative = (variance + self.noise.electronic_noise**2).sqrt() / counts
+        return torch.where(told, (beyond - there) / STEP * relative.float(), UNKNOWN)
 
     def _arriving(
         self, primary: Tensor, rays: Rays, seed: np.random.SeedSequence | None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctmar.errors import CtmarError
 from ctmar.operators import RayTransform
-from ctmar.physics.effects import Effect, Effects
+from ctmar.physics.effects import Effect, Effects, child
 from ctmar.physics.exposure import Exposure, Plane
 from ctmar.physics.faults import Faults
 from ctmar.physics.materials import Material, attenuation, with_own
@@ -26,8 +26,10 @@ from ctmar.physics.water import Water
 
 PARTS = (Tube, Optics, Noise, Scatter, Water, Trace, Faults)
 """Each is an argument of its name in small letters."""
-WITHOUT, WITH = 0, 1
-"""A slice's draws of photons; the streams of random numbers after them are effects' own."""
+WITHOUT, WITH, SIGNS = 0, 1, 4
+"""A slice's draws of photons; the streams of random numbers between them and the last are effects' own."""
+LAYER_MM = 1.0
+"""Water that :meth:`Scanner.expecting` puts on every ray to see what the readings make of it."""
 
 
 class Acquisition(NamedTuple):
@@ -113,6 +115,7 @@ class Scanner:
             faults.scatter_photons,
         )
         self.after_log = Effects("after_log", tuple(after_log or ()), stream=3)
+        self._expects = False
 
     @property
     def oversampling(self) -> int:
@@ -151,6 +154,18 @@ class Scanner:
             out[n, n : n + len(self.slice_profile)] = self.slice_profile
         return out
 
+    def expecting(self) -> "Scanner":
+        """The same as it expects to read: no photon is drawn; what effects of one's own draw stays.
+
+        In place of ``measured`` :meth:`acquire` then gives four sinograms on an axis before the slices:
+        expected line integrals; the same behind :data:`LAYER_MM` of water; their standard deviation; and that
+        with random signs, whose mean square tells what becomes of white noise on the way to other rays.
+        ``ideal`` holds the first two without metal. :class:`~ctmar.physics.expectation.Expectation` reads it.
+        """
+        out = copy(self)
+        out._expects = True
+        return out
+
     def of_single_slices(self) -> "Scanner":
         """The same without its slice profile, where something else has taken the slices' mean already."""
         out = copy(self)
@@ -178,25 +193,33 @@ class Scanner:
         expected = len(noise) + 2 * self.margin_slices
         if len(hu) != expected:
             raise CtmarError(f"hu must hold {expected} slices for {len(noise)} seeds, got {len(hu)}")
+        layers_mm = (0.0, LAYER_MM) if self._expects else (0.0,)
         planes = [
-            self.exposure.plane(hu[n], {k: m[n] for k, m in metal.items()}, fine) for n in range(len(hu))
+            self.exposure.planes(hu[n], {k: m[n] for k, m in metal.items()}, fine, layers_mm)
+            for n in range(len(hu))
         ]
-        seen = [self._through_slices(list(part)) for part in zip(*planes, strict=True)]
-        rays = self.exposure.rays(fine.beam)
-        parts = [self._read(Plane(*one), seed, rays) for *one, seed in zip(*seen, noise, strict=True)]
-        return Acquisition(*(torch.stack(field) for field in zip(*parts, strict=True)))
+        seen = [self._through_slices(layer) for layer in zip(*planes, strict=True)]
+        rays, together = self.exposure.rays(fine.beam), zip(*seen, noise, strict=True)
+        if self._expects:
+            parts = [self._expect(plane, more, seed, rays) for plane, more, seed in together]
+        else:
+            parts = [self._read(plane, seed, rays) for plane, seed in together]
+        return Acquisition(*(torch.stack(field, -3) for field in zip(*parts, strict=True)))
 
-    def _through_slices(self, planes: list[Tensor]) -> list[Tensor]:
+    def _through_slices(self, planes: Sequence[Plane]) -> list[Plane]:
         """Each measured slice's mean over planes by the slice profile."""
         width = len(self.slice_profile)
         if width == 1:
-            return planes
+            return list(planes)
         return [
-            sum(
-                (w * p for w, p in zip(self.slice_profile, planes[n : n + width], strict=True)), 0 * planes[n]
-            )
+            Plane(*(self._mean(part) for part in zip(*planes[n : n + width], strict=True)))
             for n in range(len(planes) - width + 1)
         ]
+
+    def _mean(self, parts: Sequence[Tensor]) -> Tensor:
+        """By the slice profile."""
+        weighted = (w * part for w, part in zip(self.slice_profile, parts, strict=True))
+        return sum(weighted, 0 * parts[0])
 
     def _read(self, plane: Plane, seed: np.random.SeedSequence, rays: Rays) -> tuple[Tensor, ...]:
         """One slice's fields of :class:`Acquisition` from the signals without metal and with it."""
@@ -215,6 +238,25 @@ class Scanner:
             measured = torch.where(trace, 0.0, clean)
         ideal = self.after_log(self.readout.expected(plane.without, rays), rays, None)
         return measured, clean, ideal, trace, torch.where(trace, plane.path_mm, 0.0)
+
+    def _expect(
+        self, plane: Plane, layered: Plane, seed: np.random.SeedSequence, rays: Rays
+    ) -> tuple[Tensor, ...]:
+        """One slice's fields as :meth:`expecting` tells them."""
+        trace = self.trace.of(plane.path_mm)
+        expected, more = (
+            self.after_log(self.readout.expected(one.present, rays, seed), rays, seed)
+            for one in (plane, layered)
+        )
+        ideal, ideal_more = (
+            self.after_log(self.readout.expected(one.without, rays), rays, None) for one in (plane, layered)
+        )
+        dose = self.readout.dose(plane.without[0], rays)
+        deviation = self.readout.deviation(plane.present, dose, rays, seed)
+        signs = np.random.default_rng(child(seed, SIGNS)).integers(2, size=tuple(deviation.shape)) * 2 - 1
+        measured = torch.stack([expected, more, deviation, deviation * torch.from_numpy(signs)])
+        without = torch.stack([ideal, ideal_more, *2 * [torch.zeros_like(ideal)]])
+        return measured, measured, without, trace, torch.where(trace, plane.path_mm, 0.0)
 
 
 def _require_parts(*parts: object) -> None:
