@@ -22,6 +22,7 @@ TYPES: dict[str, Any] = {
     "optimized_metric": str | None,
     "evaluation.num_panels": int,
     "evaluation.lesions": bool,
+    "evaluation.limit": bool,
     "extras.num_threads": int | None,
     "extras.progress_bar": bool,
     "data.metal_threshold_hu": float | None,

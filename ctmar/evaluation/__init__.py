@@ -2,6 +2,7 @@
 
 from ctmar.evaluation.cases import (
     CLEAN,
+    LIMIT,
     UNCORRECTED,
     CaseResult,
     evaluate_case,
@@ -16,6 +17,7 @@ from ctmar.report.table import format_table
 
 __all__ = [
     "CLEAN",
+    "LIMIT",
     "METRICS",
     "UNCORRECTED",
     "CaseResult",

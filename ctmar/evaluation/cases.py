@@ -32,6 +32,9 @@ UNCORRECTED = "uncorrected"
 CLEAN = "clean"
 """Name of the row that reconstructs the clean sinogram itself: the noise floor, not a method."""
 
+LIMIT = "limit"
+"""Name of the row of the photon limit (:mod:`ctmar.evaluation.limit`), which is no method either."""
+
 FACTS = (
     "case_id",
     "method",
@@ -54,7 +57,7 @@ class CaseResult:
 
     Attributes:
         case_id: The case's name.
-        rows: The case's rows of ``cases.csv``, one a method, ``clean`` last.
+        rows: The case's rows of ``cases.csv``, one a method, ``limit`` and ``clean`` last.
         images_hu: The centre slice by method, HU, ``(row, column)``.
         completed: The centre slice's completed sinograms by method, ``(angle, detector)``; methods of
             images alone have none.
@@ -76,11 +79,20 @@ def evaluate_case(
     case: Case,
     filter: str = "ram-lak",
     metrics: Mapping[str, Metric] | None = None,
+    limit: Tensor | None = None,
 ) -> CaseResult:
-    """Completes, reconstructs (all methods in one call) and scores one case; see :func:`evaluate`."""
+    """Completes, reconstructs (all methods in one call) and scores one case; see :func:`evaluate`.
+
+    Args:
+        methods: By name.
+        case: A batch of one.
+        filter: Of the FBP.
+        metrics: The caller's own besides.
+        limit: The case's photon limit, a sinogram of its shape, where that is to have a row.
+    """
     if len(case) != 1:
         raise CtmarError(f"samples must be batches of one case, got {len(case)}")
-    completed = _completions(methods, case)
+    completed = _completions(methods, case, {} if limit is None else {LIMIT: limit})
     center, sinograms = case.center(), _centers(completed)
     images, reconstructed, uncorrected_hu = _images(methods, case, sinograms, filter)
     scores, facts, truth = _score_images(methods, images, uncorrected_hu, center)
@@ -109,13 +121,15 @@ def center_images(methods: Mapping[str, Method], case: Case, filter: str = "ram-
     return _images(methods, case, _centers(_completions(methods, case)), filter)[0]
 
 
-def _completions(methods: Mapping[str, Method], case: Case) -> dict[str, Tensor]:
-    """All slices completed by every method that completes sinograms, and the clean ones."""
+def _completions(
+    methods: Mapping[str, Method], case: Case, known: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """All slices completed by every method that completes sinograms, those known, and the clean ones."""
     for name, method in methods.items():
         if not isinstance(method, Method):
             raise CtmarError(f"method {name!r} must be a Method, got {method!r}")
     found = {name: _complete(name, method, case.scan) for name, method in methods.items() if method.completes}
-    return found | {CLEAN: case.truth.clean}
+    return found | dict(known or {}) | {CLEAN: case.truth.clean}
 
 
 def _centers(completed: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -164,7 +178,7 @@ def _score_images(
 def _images(
     methods: Mapping[str, Method], case: Case, sinograms: Mapping[str, Tensor], filter: str
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """The centre slice by method, ``clean`` last: its own or its sinogram's FBP; all FBPs; as measured."""
+    """The centre slice by row, ``clean`` last: its own or its sinogram's FBP; all FBPs; as measured."""
     center = case.center().scan
     stack = center.ray.fbp(torch.cat([*sinograms.values(), center.measured]), filter=filter)
     *reconstructed, uncorrected_hu = mu_to_hu(stack, float(center.mu_water[0])).split(1)
@@ -181,7 +195,8 @@ def _images(
                 f"got {tuple(image.shape)} in {case.scan.case_id[0]}"
             )
         found[name] = image.to(stack)
-    return {name: found[name] for name in (*methods, CLEAN)}, by_fbp, uncorrected_hu
+    rows = dict.fromkeys((*methods, *sinograms))
+    return {name: found[name] for name in rows}, by_fbp, uncorrected_hu
 
 
 def _own_image(

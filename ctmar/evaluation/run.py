@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ctmar.case import Case
 from ctmar.errors import CtmarError
-from ctmar.evaluation.cases import CLEAN, FACTS, CaseResult, evaluate_case
+from ctmar.evaluation.cases import CLEAN, FACTS, LIMIT, CaseResult, evaluate_case
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.files import file_stem, write_text
 from ctmar.methods.base import Method
@@ -47,6 +48,7 @@ def evaluate(
     num_panels: int = 6,
     progress: bool = True,
     lesions: LesionStudy | None = None,
+    limit: Callable[[Case], Tensor] | None = None,
     facts: Callable[[], Mapping[str, Any]] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def evaluate(
     last case is through, so that a run that fails leaves no half of a result.
 
     Args:
-        methods: By the name in reports; ``clean`` is taken (:data:`CLEAN`).
+        methods: By the name in reports; ``clean`` and ``limit`` are taken (:data:`CLEAN`, :data:`LIMIT`).
         cases: Batches of one case each, of 1 or 3 slices. Where they can be gone through again, the
             report also shows the cases in which the last method is worst and in its middle.
         folder: Where the results go; made if need be.
@@ -65,6 +67,8 @@ def evaluate(
         num_panels: How many of the first cases are drawn; 0 draws nothing, and no report.
         progress: Whether lines about progress go to standard error.
         lesions: The planted-lesion study, if it is wanted; ``lesions.csv`` holds its sites.
+        limit: What gives a case's photon limit, such as a :class:`~ctmar.evaluation.limit.PhotonLimit`, where
+            that is to be a row. The lesion study has none.
         facts: Further entries of the summary, asked for after the last case.
         config: What the report states as the run's settings.
 
@@ -78,8 +82,9 @@ def evaluate(
         CtmarError: For no case, a batch of several, a completion of another shape or not finite, or a
             metric whose name is taken or that returns anything but a number.
     """
-    if CLEAN in methods:
-        raise CtmarError(f"methods must not be named {CLEAN!r}: it is the row of the clean sinogram")
+    for taken, row in ((CLEAN, "clean sinogram"), (LIMIT, "photon limit")):
+        if taken in methods:
+            raise CtmarError(f"methods must not be named {taken!r}: it is the row of the {row}")
     metrics = dict(metrics or {})
     check_metrics(metrics, (*CASE_METRICS, *FACTS))
     rows: list[dict[str, Any]] = []
@@ -88,7 +93,7 @@ def evaluate(
     origins: dict[str, set[str]] = {key: set() for key in ORIGINS}
     unlabelled = 0
     for case in cases:
-        result = evaluate_case(methods, case, filter, metrics)
+        result = evaluate_case(methods, case, filter, metrics, limit and limit(case))
         if len(pictures) < num_panels:
             pictures.append(Picture("", case.center(), result))
         rows += result.rows
@@ -115,7 +120,7 @@ def evaluate(
         write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
     if num_panels:
         chosen = extremes(rows, list(methods)[-1])
-        again = _again(chosen, methods, cases, filter)
+        again = _again(chosen, methods, cases, filter, limit)
         shown = {picture.result.case_id for picture in again}
         pictures = again + [picture for picture in pictures if picture.result.case_id not in shown]
         write_text(folder / "report.html", run_page(summary, rows, pictures, config or {}))
@@ -141,6 +146,7 @@ def _again(
     methods: Mapping[str, Method],
     cases: Iterable[Case],
     filter: str,
+    limit: Callable[[Case], Tensor] | None,
 ) -> list[Picture]:
     """The chosen cases with their images, where the cases are no one-way stream."""
     if isinstance(cases, Iterator):
@@ -149,7 +155,8 @@ def _again(
     for case in cases:
         why = chosen.get(case.scan.case_id[0])
         if why:
-            found.append(Picture(why, case.center(), evaluate_case(methods, case, filter)))
+            result = evaluate_case(methods, case, filter, limit=limit and limit(case))
+            found.append(Picture(why, case.center(), result))
         if len(found) == len(chosen):
             break
     return found

@@ -27,6 +27,7 @@ from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate
 from ctmar.evaluation.export import export_scan
 from ctmar.evaluation.lesions import LesionStudy
+from ctmar.evaluation.limit import PhotonLimit
 from ctmar.jobs.evaluate import load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
 from ctmar.jobs.test_set import TestSet, check_benchmark
@@ -92,6 +93,7 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
         method.check(cases.ray)
     if not methods:
         raise CtmarError("benchmark needs at least one of models, checkpoints, methods, images, got none")
+    limit = PhotonLimit(cases.sources) if cfg.evaluation.limit else None
     unmade = cases.prepare()
     if unmade:
         raise CtmarError(f"{cases.name} must be made as it was frozen, but {unmade[0]}")
@@ -107,6 +109,7 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
         metrics=metrics,
         num_panels=cfg.evaluation.num_panels,
         lesions=LesionStudy(filter, methods_named(cfg, cfg.data.fills)) if cfg.evaluation.lesions else None,
+        limit=limit,
         facts=lambda: {"benchmark": about(cases)},
         config=plain(cfg),
     )

@@ -22,6 +22,7 @@ from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate, format_table
 from ctmar.evaluation.lesions import LesionStudy
+from ctmar.evaluation.limit import PhotonLimit
 from ctmar.jobs.convert import is_earlier
 from ctmar.jobs.folder import output_dir
 from ctmar.learned.weights import short
@@ -62,6 +63,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     method = method_of(model)
     data = build_data(cfg, method.slices or 1)
     method.check(data.source.ray)
+    limit_of(cfg, data)
     data.prepare("test")
     folder = output_dir(cfg)
     evaluate_method(cfg, method, data, folder)
@@ -89,10 +91,16 @@ def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder
         metrics=build_metrics(cfg),
         num_panels=cfg.evaluation.num_panels,
         lesions=LesionStudy(cfg.projector.filter, data.source.fills) if cfg.evaluation.lesions else None,
+        limit=limit_of(cfg, data),
         config=plain(cfg),
     )
     print(format_table(summary), flush=True)
     return summary
+
+
+def limit_of(cfg: DictConfig, data: MARDataModule) -> PhotonLimit | None:
+    """What gives test cases their photon limit, where it is asked for; refuses cases that have none."""
+    return PhotonLimit({"test": (data.source, "test")}) if cfg.evaluation.limit else None
 
 
 def require_checkpoint(path: str) -> None:

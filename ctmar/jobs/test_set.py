@@ -16,6 +16,7 @@ from ctmar.config.build import build_simulator
 from ctmar.config.cases import case_store
 from ctmar.config.parts import UnknownPart, file_of
 from ctmar.config.typed import described, fits
+from ctmar.data.cases import CaseSource
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.data.setup import SPLITS
 from ctmar.errors import CtmarError
@@ -91,6 +92,11 @@ class TestSet:
     def ray(self) -> RayTransform:
         """The geometry, the same in all parts."""
         return next(iter(self.parts.values())).data.source.ray
+
+    @property
+    def sources(self) -> dict[str, tuple[CaseSource, str]]:
+        """What makes each part's cases, and of which split."""
+        return {name: (part.data.source, part.data.split) for name, part in self.parts.items()}
 
     def __len__(self) -> int:
         return len(self.cases)

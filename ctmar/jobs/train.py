@@ -33,7 +33,7 @@ from ctmar.config.settings import check_settings
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate_case
-from ctmar.jobs.evaluate import evaluate_method, flat, load_checkpoint, load_weights
+from ctmar.jobs.evaluate import evaluate_method, flat, limit_of, load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
 from ctmar.methods import Method, Uncorrected
 from ctmar.metrics import CASE_METRICS, Metric
@@ -82,6 +82,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     method = method_of(model)
     data = build_data(cfg, method.slices or 1)
     model.check(data.source.ray)
+    limit_of(cfg, data)  # what is wrong with it is said before a training, not after
     if checkpoint is not None:
         # Lightning reads it again; here what is wrong with it is said before anything is simulated.
         load_weights(model, checkpoint)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import ctmar
 from ctmar.report.canvas import METAL_COLOR, body_crop, plane, row_figure
 from ctmar.report.figures import distribution_figure
+from ctmar.report.summary import NO_METHODS
 from ctmar.report.table import benchmark_text, columns_of, unbound_text
 from ctmar.units import WINDOWS_HU
 
@@ -143,11 +144,10 @@ def metric_table(summary: Mapping[str, Any]) -> str:
 
 
 def _best(methods: Mapping[str, Any], key: str) -> str | None:
-    """The method whose mean is best; the metal-free row is none."""
+    """The method whose mean is best; what looks at the truth is none."""
     larger = key.startswith(("ssim", "psnr"))
-    known = {
-        n: abs(m[key]["mean"]) for n, m in methods.items() if n != "clean" and m[key]["mean"] is not None
-    }
+    means = {name: metrics[key]["mean"] for name, metrics in methods.items() if name not in NO_METHODS}
+    known = {name: abs(mean) for name, mean in means.items() if mean is not None}
     return (max if larger else min)(known, key=lambda n: known[n]) if known else None
 
 

@@ -23,6 +23,8 @@ GROUPS = ("part", "metal_size", "materials", "kind", ALLOYS)
 """Facts of a case by which the metrics in :data:`COMPARED` are told apart; screws by part and alloy too."""
 
 NO_METHOD = "clean"
+NO_METHODS = (NO_METHOD, "limit")
+"""Rows that look at the truth: none of them can be the best method."""
 
 Row = dict[str, Any]
 

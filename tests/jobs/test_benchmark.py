@@ -100,9 +100,11 @@ def test_methods_of_every_kind_on_the_same_frozen_cases(small, tiny, tmp_path, c
     # A run's checkpoint under a name of one's own.
     train(tiny("trainer.max_epochs=1", "test=false", folder="trained"))
     best = tmp_path / "trained/checkpoints/best.ckpt"
-    overrides = ["models=[uncorrected]", f"checkpoints={{mine:{best}}}"]
+    overrides = ["models=[uncorrected]", f"checkpoints={{mine:{best}}}", "evaluation.limit=true"]
     third = benchmark(small(*overrides), tmp_path / "third")
-    assert list(third["methods"]) == ["uncorrected", "mine", "clean"] and third["num_cases"] == 4
+    assert list(third["methods"]) == ["uncorrected", "mine", "limit", "clean"] and third["num_cases"] == 4
+    means = [third["methods"][name][near]["mean"] for name in ("clean", "limit", "mine")]
+    assert means == sorted(means)
     assert third["methods"]["mine"][near]["n"] == 4 and third["off_trace_max_abs_change"] == 0.0
     assert third["methods"]["mine"][near] != third["methods"]["uncorrected"][near]
 

@@ -166,6 +166,19 @@ def test_evaluate_scores_a_method_without_weights(tiny, tmp_path: Path) -> None:
         evaluate_run(tiny(job="evaluate"))
 
 
+def test_the_photon_limit_is_a_row_where_it_is_asked_for(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    evaluate_run(tiny("model=nmar", UNDRAWN, "evaluation.limit=true", job="evaluate"))
+    figures = summary_of(tmp_path / "run")["methods"]
+    assert list(figures) == ["uncorrected", "li", "nmar", "limit", "clean"]
+    near = [figures[name]["rmse_hu_near"]["mean"] for name in ("clean", "limit", "nmar")]
+    assert near == sorted(near)
+    for run in (evaluate_run, train):  # before anything is simulated or trained
+        job = "evaluate" if run is evaluate_run else "train"
+        with pytest.raises(CtmarError, match="evaluation.limit must go with data.source=raw, got"):
+            run(tiny("model=li", "evaluation.limit=true", "data.source=image", job=job, folder="image"))
+    assert not (tmp_path / "image").exists()
+
+
 def test_a_checkpoint_that_is_none_is_refused(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for name, content in (("text", b"not a checkpoint"), ("empty", b"")):
         (tmp_path / name).write_bytes(content)
