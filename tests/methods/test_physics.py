@@ -12,8 +12,10 @@ from ctmar.config.build import make
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.methods import MBHC, Method, Physics
-from ctmar.methods.polychromatic.inversion import Inversion
-from ctmar.methods.polychromatic.rays import MetalPixels, TraceRays
+from ctmar.methods.polychromatic.fit import Fitted
+from ctmar.methods.polychromatic.inversion import Inversion, Inverted, Prior
+from ctmar.methods.polychromatic.rays import ONE_PLANE, MetalPixels, TraceRays
+from ctmar.methods.polychromatic.scatter import scattered
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 from ctmar.operators import RayTransform
 from tests.tiny_runs import Compose
@@ -52,7 +54,15 @@ class World:
 
     def inversion(self, path_error: float = 0.0, beam: Beam | None = None) -> Inversion:
         measured = self.scan.measured[0, 0].double().numpy()
-        return Inversion(beam or self.beam, self.tables, self.pixels, self.trace, measured, 1, path_error)
+        stray = scattered(measured, self.tables, BEAM.det_spacing_mm)
+        return Inversion(
+            beam or self.beam, self.tables, self.pixels, self.trace, measured, stray, 1, path_error
+        )
+
+    def prior(self, error: float, off: float = 0.0) -> Prior:
+        """The truth, off by so much, as a prior that is taken to err by ``error``."""
+        line = self.clean[0, 0].double().numpy()
+        return Prior(line + off, self.no_bone, scattered(line, self.tables, BEAM.det_spacing_mm), error)
 
     @property
     def no_bone(self) -> Floats:
@@ -74,9 +84,11 @@ def world(alloy: int = TITANIUM, radius_mm: float = 9.0, alloys: tuple[str, ...]
     rays = TraceRays.of(trace, views, 2, tables, np.zeros(BEAM.shape))
     listed = rays.listed(paths)
     known = rays.take(clean.numpy())
-    water = rays.water_behind(known, np.zeros_like(listed), known / tables.reference_mu)
+    water = rays.water_behind(known, rays.without_metal(), np.zeros(len(known)), known / tables.reference_mu)
     measured = clean.clone()
-    measured[torch.from_numpy(trace)] = torch.from_numpy(rays.model(listed, water)[0][:, 0])
+    measured[torch.from_numpy(trace)] = torch.from_numpy(
+        rays.model(listed, water, np.zeros(len(known)))[0][:, 0]
+    )
     found = torch.from_numpy(trace)[None, None]
     scan = Scan(
         measured=measured.float()[None, None],
@@ -131,11 +143,11 @@ def test_pixels_twice_as_large_are_passed_twice_as_long(rod: World) -> None:
 def test_water_reads_as_its_thickness_says() -> None:
     tables = NOISELESS.tables(ALLOYS, 120)
     thickness = np.linspace(0, 500, 26)
-    rays = TraceRays(np.arange(1), np.arange(26), 1, tables, np.zeros(26))
-    none = np.zeros((26, 1, 2))
-    read = rays.model(none, thickness)[0][:, 0]
+    rays = TraceRays(np.arange(1), np.arange(26), 1, tables, np.zeros(26), ONE_PLANE)
+    none, dark = rays.without_metal(), np.zeros(26)
+    read = rays.model(none, thickness, dark)[0][:, 0]
     np.testing.assert_allclose(read, thickness * tables.reference_mu, atol=4e-3)  # the precorrection's fit
-    np.testing.assert_allclose(rays.water_behind(read, none, np.zeros(26)), thickness, atol=1e-4)
+    np.testing.assert_allclose(rays.water_behind(read, none, dark, np.zeros(26)), thickness, atol=1e-4)
 
 
 def test_few_energies_stand_for_all() -> None:
@@ -144,36 +156,53 @@ def test_few_energies_stand_for_all() -> None:
     for alloy, depth in ((TITANIUM, 40.0), (COBALT, 10.0)):
         paths = np.zeros((1, 1, 2))
         paths[..., alloy] = depth
-        at = TraceRays(np.arange(1), np.arange(1), 1, few, np.zeros(1))
-        first, second = (replace(at, tables=t).model(paths, np.full(1, 150.0))[0][0, 0] for t in (few, many))
+        at = TraceRays(np.arange(1), np.arange(1), 1, few, np.zeros(1), ONE_PLANE)
+        there = paths, np.full(1, 150.0), np.zeros(1)
+        first, second = (replace(at, tables=t).model(*there)[0][0, 0] for t in (few, many))
         assert abs(first - second) < 0.006
 
 
-def test_slopes_are_those_of_differences() -> None:
+@pytest.mark.parametrize("planes", [(1.0,), (0.7, 0.2, 0.1)])
+def test_slopes_are_those_of_differences(planes: tuple[float, ...]) -> None:
     tables, generator = NOISELESS.tables(ALLOYS, 120), np.random.default_rng(1)
-    paths, water = generator.uniform(0, 8, size=(5, 2, 2)), generator.uniform(50, 300, size=5)
-    rays = TraceRays(np.arange(1), np.arange(5), 2, tables, generator.uniform(0, 30, size=5))
-    out, slopes = rays.model(paths, water)
-    moved = rays.model(paths, water + 1e-4)[0][:, 0]
+    bone = generator.uniform(0, 30, size=5)
+    rays = TraceRays(np.arange(1), np.arange(5), 2, tables, bone, np.array(planes))
+    paths = generator.uniform(0, 8, size=(5, 2, rays.columns))
+    water, stray = generator.uniform(50, 300, size=5), generator.uniform(0, 1e-4, size=5)
+    out, slopes = rays.model(paths, water, stray)
+    moved = rays.model(paths, water + 1e-4, stray)[0][:, 0]
     np.testing.assert_allclose((moved - out[:, 0]) / 1e-4, out[:, 1], rtol=1e-4)
-    longer = paths.copy()
-    longer[:, 1, COBALT] += 1e-5
-    moved = rays.model(longer, water)[0][:, 0]
-    np.testing.assert_allclose((moved - out[:, 0]) / 1e-5, slopes[:, 1, COBALT], rtol=1e-3)
+    moved = rays.model(paths, water, stray + 1e-9)[0][:, 0]
+    np.testing.assert_allclose((moved - out[:, 0]) / 1e-9, -out[:, 2] * np.exp(out[:, 3]), rtol=1e-3)
+    for column in (COBALT, rays.columns - 1):
+        longer = paths.copy()
+        longer[:, 1, column] += 1e-5
+        moved = rays.model(longer, water, stray)[0][:, 0]
+        np.testing.assert_allclose((moved - out[:, 0]) / 1e-5, slopes[:, 1, column], rtol=1e-3)
+    read = out[:, 0]
+    np.testing.assert_allclose(rays.water_behind(read, paths, stray, np.zeros(5)), water, atol=1e-3)
+
+
+def test_planes_of_the_same_metal_are_one() -> None:
+    tables, generator = NOISELESS.tables(ALLOYS, 120), np.random.default_rng(2)
+    rays = TraceRays(np.arange(1), np.arange(5), 2, tables, np.zeros(5), ONE_PLANE)
+    paths, water, dark = generator.uniform(0, 8, size=(5, 2, 2)), np.full(5, 150.0), np.zeros(5)
+    three = replace(rays, planes=np.array([0.7, 0.15, 0.15]))
+    first, second = (r.model(p, water, dark)[0] for r, p in ((rays, paths), (three, np.tile(paths, 3))))
+    np.testing.assert_allclose(second, first, rtol=1e-12)
 
 
 @pytest.mark.parametrize("alloy", [TITANIUM, COBALT])
 def test_data_of_its_own_model_are_inverted_exactly(alloy: int) -> None:
     own = world(alloy)
-    found = own.inversion()(own.clean[0, 0].double().numpy(), own.no_bone, 0.01, None, 6, 120)
+    found = own.inversion()(own.prior(0.01), None, 6, 120)
     clean = own.clean[0, 0].numpy()[own.trace]
     assert np.abs(found.clean - clean).max() < 1e-3
     assert np.abs(own.scan.measured[0, 0].numpy()[own.trace] - clean).max() > 1
 
 
 def test_with_the_metal_known_the_prior_does_not_matter(rod: World) -> None:
-    prior = rod.clean[0, 0].double().numpy() + 0.3
-    found = rod.inversion()(prior, rod.no_bone, 0.1, rod.fractions, 0, 0)
+    found = rod.inversion()(rod.prior(0.1, off=0.3), Fitted(rod.fractions), 0, 0)
     np.testing.assert_allclose(found.clean, rod.clean[0, 0].numpy()[rod.trace], atol=1e-4)
 
 
@@ -224,22 +253,64 @@ def test_any_number_of_threads_gives_the_same_bits(rod: World) -> None:
 
 
 def test_four_times_the_dose_halves_the_deviation(rod: World) -> None:
-    prior = rod.clean[0, 0].double().numpy()
-    variances = [
-        rod.inversion(beam=Beam(photons_per_ray=dose, electronic_noise=0.0))(
-            prior, rod.no_bone, 0.1, rod.fractions, 0, 0
-        ).variance
-        for dose in (1e5, 4e5)
+    def found(dose: float) -> Inverted:
+        beam = Beam(photons_per_ray=dose, electronic_noise=0.0)
+        return rod.inversion(beam=beam)(rod.prior(0.1), Fitted(rod.fractions), 0, 0)
+
+    np.testing.assert_allclose(found(1e5).variance, 4 * found(4e5).variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.02])
+def test_scatter_that_was_left_is_found_with_the_metal(rod: World, left: float) -> None:
+    """Signal is added to every ray, of the shape that the method takes it to have."""
+    line, tables = rod.scan.measured[0, 0].double().numpy(), rod.tables
+    for _ in range(5):  # scatter is made by what is measured, scatter included
+        stray = left * scattered(line, tables, BEAM.det_spacing_mm)
+        logged = -np.log(np.exp(-tables.logged(rod.scan.measured[0, 0].double().numpy())) + stray)
+        line = np.interp(logged, *tables.curve)
+    own = replace(rod, scan=replace(rod.scan, measured=torch.from_numpy(line)[None, None]))
+    fitted = own.inversion().fitted(own.prior(0.01), None, 6, 60)
+    assert abs(fitted.left - left) < 0.003
+
+
+def test_metal_of_the_neighbours_is_told_from_the_slices_own() -> None:
+    """A rod that ends between two slices: a fifth of the signal passes beside it."""
+    rod = world(COBALT)
+    beam = replace(NOISELESS, slice_profile=(0.0, 0.8, 0.2))
+    views, planes = np.arange(BEAM.num_angles), np.array([0.8, 0.0, 0.2])
+    rays = TraceRays.of(rod.trace, views, 2, rod.tables, rod.no_bone, planes)
+    own = rays.listed(rod.pixels.seen_by(views).paths(rod.fractions))
+    paths = np.concatenate([own, np.zeros_like(own), np.zeros_like(own)], -1)
+    none, dark = rays.without_metal(), np.zeros(len(own))
+    water = rays.water_behind(rays.take(rod.clean[0, 0].numpy()), none, dark, dark)
+    measured = rod.scan.measured.clone()
+    read = torch.from_numpy(rays.model(paths, water, dark)[0][:, 0]).float()
+    measured[0, 0][torch.from_numpy(rod.trace)] = read
+    scan = replace(rod.scan, measured=measured)
+    # Below the same slice, above none of the metal.
+    stack = torch.cat([scan.measured, scan.measured, rod.clean], 1)
+    mask = torch.cat([scan.metal_mask, scan.metal_mask, torch.zeros_like(scan.metal_mask)], 1)
+    trace = torch.cat([scan.metal_trace, scan.metal_trace, torch.zeros_like(scan.metal_trace)], 1)
+    three = replace(
+        scan, measured=stack, metal_mask=mask, metal_trace=trace, metal_path_mm=torch.zeros_like(stack)
+    )
+    fill = rod.clean
+    errors = [
+        (Physics(fill=Told(told), beam=b, rounds=0).complete(s).sinogram[:, n] - rod.clean[:, 0])[
+            scan.metal_trace[:, 0]
+        ]
+        for told, b, s, n in ((fill, NOISELESS, scan, 0), (fill.expand_as(stack), beam, three, 1))
     ]
-    np.testing.assert_allclose(variances[0], 4 * variances[1], rtol=1e-6)
+    assert errors[1].abs().mean() < 0.75 * errors[0].abs().mean()
 
 
 def test_what_is_not_explained_counts_as_photons_do(rod: World) -> None:
     logged = np.array([0.0, 5.0, 9.0])
-    stray = Beam(electronic_noise=0.0, unexplained=2e-4).variance(logged)
-    electronics = Beam(electronic_noise=200.0).variance(logged)
+    dark = np.zeros(3)
+    stray = Beam(electronic_noise=0.0, unexplained=2e-4).variance(logged, dark)
+    electronics = Beam(electronic_noise=200.0).variance(logged, dark)
     np.testing.assert_allclose(stray, electronics, rtol=1e-12)
-    assert (stray > Beam().variance(logged)).all()
+    assert (stray > Beam().variance(logged, dark)).all()
 
 
 def test_starved_rays_are_left_to_the_prior_and_say_so(rod: World) -> None:
@@ -258,8 +329,7 @@ def test_a_wrong_alloy_shows_in_what_it_leaves_unexplained() -> None:
     misfits = {}
     for alloys in (("Ti-6Al-4V",), ("tantalum",)):
         own = world(TITANIUM, alloys=alloys)
-        prior = own.clean[0, 0].double().numpy()
-        misfits[alloys[0]] = own.inversion(beam=Beam())(prior, own.no_bone, 0.01, None, 4, 40).misfit
+        misfits[alloys[0]] = own.inversion(beam=Beam()).fitted(own.prior(0.01), None, 4, 40).misfit
     assert misfits["tantalum"] > 10 * misfits["Ti-6Al-4V"]
 
 

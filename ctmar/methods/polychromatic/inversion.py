@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.methods.polychromatic.fit import Problem, fit
-from ctmar.methods.polychromatic.rays import MetalPixels, Shadows, TraceRays
+from ctmar.methods.polychromatic.fit import Fitted, Problem, fit
+from ctmar.methods.polychromatic.rays import ONE_PLANE, MetalPixels, Shadows, TraceRays
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 
 ALONE = 2, 8
@@ -15,6 +15,25 @@ ALONE = 2, 8
 LEAST_PATH_MM = 0.3
 """Paths are in doubt as much as those of this length, be they shorter."""
 LEAST_SLOPE = 1e-5
+SOLID = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What is believed of a slice before its rays are asked.
+
+    Attributes:
+        line: ``(view, bin)`` line integrals without metal.
+        bone: ``(view, bin)`` mm of cortical bone.
+        scattered: ``(view, bin)`` scatter by a scanner that leaves all of it, without metal; in the signal
+            through air.
+        error: Standard deviation of ``line``.
+    """
+
+    line: Floats
+    bone: Floats
+    scattered: Floats
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,18 +41,17 @@ class Inverted:
     """What the rays of a trace say.
 
     Attributes:
-        fractions: ``(pixel, alloy)`` volume fractions of metal.
+        fitted: The metal, and the scatter that the scanner left.
         clean: ``(ray,)`` line integrals as they would be without metal, each ray by itself.
         variance: ``(ray,)`` of these: photons and electronics, and the metal's path in doubt.
-        fullness: Median attenuation of the mask's pixels in that of the lightest alloy, solid.
-        misfit: Mean square of the errors with which the metal alone explains the rays, over their variances.
+        fullness: Attenuation that a tenth of the mask's pixels has or exceeds, in that of the lightest alloy,
+            solid: metal that fills part of a slice leaves the others fainter.
     """
 
-    fractions: Floats
+    fitted: Fitted
     clean: Floats
     variance: Floats
     fullness: float
-    misfit: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +64,7 @@ class Inversion:
         pixels: Where metal may be.
         trace: Bool ``(view, bin)``: the rays to be inverted.
         measured: ``(view, bin)`` line integrals.
+        scattered: ``(view, bin)`` scatter by a scanner that leaves all of it, in the signal through air.
         every: Each ``every``-th view is looked at for the metal.
         path_error: Standard deviation of a path of 1 mm through metal, in mm; it grows with the root.
     """
@@ -55,65 +74,87 @@ class Inversion:
     pixels: MetalPixels
     trace: NDArray[np.bool_]
     measured: Floats
+    scattered: Floats
     every: int
     path_error: float
 
     def __call__(
-        self, prior: Floats, bone: Floats, prior_error: float, start: Floats | None, outer: int, inner: int
+        self, prior: Prior, start: Fitted | None, outer: int, inner: int, planes: Floats = ONE_PLANE
     ) -> Inverted:
         """Fits the metal, then inverts each ray.
 
         Args:
-            prior: ``(view, bin)`` line integrals without metal, an estimate.
-            bone: ``(view, bin)`` mm of cortical bone.
-            prior_error: Standard deviation of the prior.
-            start: Fractions to start from. None takes the mask to be full of the lightest alloy: where
+            prior: An estimate of the slice without metal.
+            start: What to start from. None takes the mask to be full of the lightest alloy: where
                 that does not do, a heavier one comes in, while heavy metal at first would stay, thinned out.
             outer: Times that the model is made linear.
             inner: Steps on each linear problem.
+            planes: Shares of the signal through the slice itself and its neighbours, whose metal is in
+                ``start``.
         """
-        fractions, misfit = self._metal(prior, bone, prior_error, start, outer, inner)
-        views = np.arange(len(self.trace))
-        rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
-        paths = rays.listed(self._whole.paths(fractions))
-        water = rays.water_behind(rays.take(self.measured), paths, self._water(rays, prior))
-        modelled, slopes = rays.model(paths, water)
-        clean, by_water = rays.model(np.zeros_like(paths), water)[0][:, :2].T
-        doubt = self.path_error**2 * np.maximum(paths.mean(1), LEAST_PATH_MM) * slopes.sum(1) ** 2
-        noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
-        gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)
-        fullness = float(np.median(fractions[self.pixels.inside] @ self.tables.heaviness))
-        return Inverted(fractions, clean, (noise + doubt.max(1)) * gain**2, fullness, misfit)
+        return self.inverted(prior, self.fitted(prior, start, outer, inner, planes), planes)
+
+    def inverted(self, prior: Prior, fitted: Fitted, planes: Floats = ONE_PLANE) -> Inverted:
+        """Each ray solved for what lies behind such metal."""
+        rays = self._rays(np.arange(len(self.trace)), prior, planes)
+        paths = rays.listed(self._whole.paths(fitted.fractions))
+        stray, without = fitted.left * rays.take(self.scattered), fitted.left * rays.take(prior.scattered)
+        usual = self._water(rays, prior, without)
+        water = rays.water_behind(rays.take(self.measured), paths, stray, usual)
+        none = rays.without_metal()
+        clean = rays.model(none, water, without)[0][:, 0]
+        by_water = rays.model(none, usual, without)[0][:, 1]
+        # As the noise came to be, and as it would be behind the prior: where it has eaten the signal the
+        # first alone would say that there is none.
+        variance = np.maximum(
+            *(self._variance(rays, paths, depth, stray, by_water) for depth in (water, usual))
+        )
+        own = fitted.fractions[self.pixels.inside][:, : len(self.tables.mu_metal)]
+        return Inverted(fitted, clean, variance, float(np.quantile(own @ self.tables.heaviness, SOLID)))
+
+    def fitted(
+        self, prior: Prior, start: Fitted | None, outer: int, inner: int, planes: Floats = ONE_PLANE
+    ) -> Fitted:
+        """The metal, and the scatter that was left; see :meth:`__call__`."""
+        rays = self._rays(np.arange(0, len(self.trace), self.every), prior, planes)
+        without = (0.0 if start is None else start.left) * rays.take(prior.scattered)
+        water = self._water(rays, prior, without)
+        problem = Problem(self._some, rays, rays.take(self.measured), water, rays.take(self.scattered))
+
+        def variance(modelled: Floats, stray: Floats) -> Floats:
+            noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3], stray)
+            return noise + (prior.error * modelled[:, 1] / self.tables.reference_mu) ** 2
+
+        if start is None:
+            lightest = self.tables.heaviness == 1
+            full = np.outer(self.pixels.inside, lightest).astype(np.float64)
+            start = fit(problem, Fitted(full), variance, *ALONE, lightest)
+        return fit(problem, start, variance, outer, inner)
 
     @cached_property
     def _whole(self) -> Shadows:
         return self.pixels.seen_by(np.arange(len(self.trace)))
 
     @cached_property
-    def _fitted(self) -> Shadows:
+    def _some(self) -> Shadows:
         whole = self._whole
         return Shadows(whole.places[:: self.every], whole.weights[:: self.every], whole.count)
 
-    def _water(self, rays: TraceRays, prior: Floats) -> Floats:
+    def _rays(self, views: NDArray[np.int64], prior: Prior, planes: Floats) -> TraceRays:
+        return TraceRays.of(self.trace, views, self.pixels.subs, self.tables, prior.bone, planes)
+
+    def _water(self, rays: TraceRays, prior: Prior, stray: Floats) -> Floats:
         """Water in mm that the prior stands for."""
-        known = rays.take(prior)
-        none = np.zeros((len(known), self.pixels.subs, len(self.tables.mu_metal)))
-        return rays.water_behind(known, none, known / self.tables.reference_mu)
+        known = rays.take(prior.line)
+        return rays.water_behind(known, rays.without_metal(), stray, known / self.tables.reference_mu)
 
-    def _metal(
-        self, prior: Floats, bone: Floats, prior_error: float, start: Floats | None, outer: int, inner: int
-    ) -> tuple[Floats, float]:
-        """Fractions, and what they leave unexplained."""
-        views = np.arange(0, len(self.trace), self.every)
-        rays = TraceRays.of(self.trace, views, self.pixels.subs, self.tables, bone)
-        problem = Problem(self._fitted, rays, rays.take(self.measured), self._water(rays, prior))
-
-        def variance(modelled: Floats) -> Floats:
-            noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3])
-            return noise + (prior_error * modelled[:, 1] / self.tables.reference_mu) ** 2
-
-        if start is None:
-            lightest = self.tables.heaviness == 1
-            full = np.outer(self.pixels.inside, lightest).astype(np.float64)
-            start, _ = fit(problem, full, variance, *ALONE, lightest)
-        return fit(problem, start, variance, outer, inner)
+    def _variance(
+        self, rays: TraceRays, paths: Floats, water: Floats, stray: Floats, by_water: Floats
+    ) -> Floats:
+        """Of line integrals without metal, from the reading's and the paths'."""
+        modelled, slopes = rays.model(paths, water, stray)
+        doubt = self.path_error**2 * np.maximum(paths.mean(1), LEAST_PATH_MM) * slopes.sum(1) ** 2
+        noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3], stray)
+        gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)
+        found: Floats = (noise + doubt.max(1)) * gain**2
+        return found

@@ -12,6 +12,7 @@ from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.methods.polychromatic.tables import Floats, Tables
 from ctmar.operators.kernels.threads import over_lines
 
+ONE_PLANE: Floats = np.ones(1)
 RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 512, 256, 16
 
 
@@ -52,6 +53,12 @@ class MetalPixels:
         x = (columns - (width - 1) / 2) * self.grid.spacing_mm + center_x
         y = ((height - 1) / 2 - rows) * self.grid.spacing_mm + center_y
         return x, y
+
+    def dense(self, fractions: Floats) -> Floats:
+        """``(pixel, alloy)`` as an image ``(fine row, fine column, alloy)``."""
+        out = np.zeros((*self.held.shape, fractions.shape[1]))
+        out[self.held] = fractions
+        return out
 
     def seen_by(self, views: NDArray[np.int64]) -> "Shadows":
         """How these views see the pixels."""
@@ -115,6 +122,7 @@ class TraceRays:
         subs: Sub-rays a bin.
         tables: The beam.
         bone: ``(ray,)`` mm of cortical bone.
+        planes: ``(plane,)`` share of the signal that comes through the slice itself, and its neighbours.
     """
 
     views: NDArray[np.int64]
@@ -122,21 +130,32 @@ class TraceRays:
     subs: int
     tables: Tables
     bone: Floats
+    planes: Floats
 
     @staticmethod
     def of(
-        trace: NDArray[np.bool_], views: NDArray[np.int64], subs: int, tables: Tables, bone: Floats
+        trace: NDArray[np.bool_],
+        views: NDArray[np.int64],
+        subs: int,
+        tables: Tables,
+        bone: Floats,
+        planes: Floats = ONE_PLANE,
     ) -> "TraceRays":
         """The rays of a trace ``(view, bin)`` in these of its views; ``bone`` of that shape."""
         at = np.flatnonzero(trace[views])
-        return TraceRays(views, at, subs, tables, bone[views].ravel()[at])
+        return TraceRays(views, at, subs, tables, bone[views].ravel()[at], planes)
+
+    @property
+    def columns(self) -> int:
+        """Paths of a sub-ray: one an alloy and plane."""
+        return len(self.tables.mu_metal) * len(self.planes)
 
     def take(self, sinogram: Floats) -> Floats:
         """``(ray,)`` values of a ``(view, bin)`` sinogram of all views, float64."""
         return sinogram[self.views].ravel()[self.at].astype(np.float64)
 
     def listed(self, paths: Floats) -> Floats:
-        """``(ray, sub-ray, alloy)`` of dense ``(view, sub-ray, alloy)``."""
+        """``(ray, sub-ray, column)`` of dense ``(view, sub-ray, column)``."""
         out: Floats = paths.reshape(-1, self.subs, paths.shape[-1])[self.at]
         return out
 
@@ -146,30 +165,38 @@ class TraceRays:
         out[self.at] = values
         return out.reshape(len(self.views), bins * self.subs, values.shape[-1])
 
-    def model(self, paths: Floats, water: Floats) -> tuple[Floats, Floats]:
+    def without_metal(self) -> Floats:
+        """Paths of 0."""
+        return np.zeros((len(self.at), self.subs, self.columns))
+
+    def model(self, paths: Floats, water: Floats, stray: Floats) -> tuple[Floats, Floats]:
         """What the scanner measures, ``(ray, 4)``, and its slopes by the paths; see the kernel."""
         from ctmar.operators.kernels import polychromatic as kernels
 
         out, slopes = np.empty((len(water), 4)), np.empty(paths.shape)
         t = self.tables
-        spectral = (t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit)
+        spectral = (self.planes, t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit)
         over_lines(
             len(water),
             RAYS_A_TASK,
-            lambda first, last: kernels.model(paths, water, self.bone, *spectral, out, slopes, first, last),
+            lambda first, last: kernels.model(
+                paths, water, self.bone, stray, *spectral, out, slopes, first, last
+            ),
         )
         return out, slopes
 
-    def water_behind(self, measured: Floats, paths: Floats, start: Floats) -> Floats:
+    def water_behind(self, measured: Floats, paths: Floats, stray: Floats, start: Floats) -> Floats:
         """Water in mm that explains what was measured behind the paths, within :data:`BOUNDS_MM`."""
         from ctmar.operators.kernels import polychromatic as kernels
 
         water, t = start.copy(), self.tables
-        spectral = (t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit, BOUNDS_MM)
+        spectral = (self.planes, t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit, BOUNDS_MM)
         over_lines(
             len(water),
             RAYS_A_TASK,
-            lambda first, last: kernels.invert(measured, paths, self.bone, *spectral, water, first, last),
+            lambda first, last: kernels.invert(
+                measured, paths, self.bone, stray, *spectral, water, first, last
+            ),
         )
         return water
 

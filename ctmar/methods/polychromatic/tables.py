@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ctmar.errors import CtmarError
@@ -18,6 +19,7 @@ DEPTHS_MM = (1.0, 3.0, 10.0, 30.0)
 KVPS = range(70, 151, 10)
 """Tube voltages that the spectra are tabled for."""
 USUAL_KVP = 120
+LOGGED = np.linspace(-2.0, 30.0, 16001)
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Beam:
         water: The water precorrection.
         photons_per_ray: Photons that reach a bin through air; None (a noise-free scanner) for no noise.
         electronic_noise: Standard deviation of the electronics' noise in photons.
-        unexplained: Standard deviation of signal that nothing here explains, such as scatter that a scanner's
-            correction left, as a share of the signal through air.
+        unexplained: Standard deviation of signal that nothing here explains, as a share of the signal
+            through air; scatter that a scanner's correction left is found (:mod:`.scatter`).
+        slice_profile: Share of a slice's signal that comes through the slice below, itself and the one above,
+            of any sum; None for the slice alone. Neighbours that are not there change nothing.
         energies: How many energies stand for the spectrum. 24 hold a line integral to 0.003 behind 40 mm of
             titanium and to 0.006 behind as much cobalt-chrome as lets a photon of 10,000 pass.
     """
@@ -47,6 +51,7 @@ class Beam:
     electronic_noise: float = 5.0
     unexplained: float = 0.0
     energies: int = 24
+    slice_profile: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.photons_per_ray is not None and not self.photons_per_ray > 0:
@@ -54,6 +59,12 @@ class Beam:
         for name in ("electronic_noise", "unexplained"):
             if not getattr(self, name) >= 0:
                 raise CtmarError(f"{name} must not be negative, got {getattr(self, name)!r}")
+        if self.slice_profile is not None:
+            shares = tuple(float(share) for share in self.slice_profile)
+            if len(shares) != 3 or min(shares) < 0 or not shares[1] > 0:
+                raise CtmarError(
+                    f"slice_profile must hold 3 shares from 0 up, the middle positive, got {shares!r}"
+                )
         if isinstance(self.energies, bool) or not isinstance(self.energies, int) or self.energies < 2:
             raise CtmarError(f"energies must be a whole number of at least 2, got {self.energies!r}")
 
@@ -70,9 +81,15 @@ class Beam:
         about = (nearest, filters, self.detector, self.reference_kev, self.water, self.energies)
         return _tables(tuple(alloys), *about)
 
-    def variance(self, logged: Floats) -> Floats:
-        """Variance of expected logarithms to first order: photons, electronics, and what is not explained."""
-        stray = (self.unexplained * np.exp(logged)) ** 2
+    def variance(self, logged: Floats, scattered: Floats) -> Floats:
+        """Variance of expected logarithms to first order: photons, electronics, and what is not explained.
+
+        Args:
+            logged: ``(ray,)`` expected logarithms.
+            scattered: ``(ray,)`` scatter that was found on them, in the signal through air.
+        """
+        doubt = self.unexplained**2 + (SCATTER_DOUBT * scattered) ** 2
+        stray = doubt * np.exp(logged) ** 2
         if self.photons_per_ray is None:
             return stray + NOISELESS
         counts = self.photons_per_ray * np.exp(-logged)
@@ -80,6 +97,8 @@ class Beam:
         return noise
 
 
+SCATTER_DOUBT = 0.2
+"""Standard deviation of the scatter that is found, as a share of it: its shape is a guess."""
 NOISELESS = 1e-10
 """Variance of a ray without noise: rounding."""
 
@@ -96,6 +115,8 @@ class Tables:
         water_fit: Coefficients of the precorrection's polynomial in the logged value over its largest; that;
             and whether it goes on as a straight line.
         reference_mu: Attenuation of water in 1/mm at the energy that CT numbers refer to.
+        full: The spectrum in all its energies.
+        curve: Logarithms and what the precorrection makes of them, for :meth:`logged`.
     """
 
     spectrum: Floats
@@ -104,6 +125,13 @@ class Tables:
     mu_metal: Floats
     water_fit: tuple[Floats, float, bool]
     reference_mu: float
+    full: Spectrum
+    curve: tuple[Floats, Floats]
+
+    def logged(self, corrected: Floats) -> Floats:
+        """The logarithms behind line integrals: the precorrection undone, to 1e-5."""
+        found: Floats = np.interp(corrected, self.curve[1], self.curve[0])
+        return found
 
     @property
     def heaviness(self) -> Floats:
@@ -133,12 +161,14 @@ def _tables(
         name: np.array([spectrum.weights[g] @ mu[g] for g in groups]) / shares for name, mu in every.items()
     }
     fit = (np.array([1.0]), 1.0, True)
+    curve = (LOGGED, LOGGED)
     if water.precorrection:
         found = water.fitted(spectrum, reference_kev)
+        curve = (LOGGED, found(torch.from_numpy(LOGGED)).numpy())
         fit = (np.array([float(c) for c in found.coefficients]), float(found.largest), water.straight)
     mu_metal = np.stack([few[alloy] for alloy in alloys]) - few["water"]
     reference_mu = float(attenuation("water", [reference_kev])[0])
-    return Tables(shares, few["water"], few["bone"], mu_metal, fit, reference_mu)
+    return Tables(shares, few["water"], few["bone"], mu_metal, fit, reference_mu, spectrum, curve)
 
 
 def _groups(weights: Floats, metals: Sequence[Floats], count: int) -> list[NDArray[np.int64]]:

@@ -1,7 +1,8 @@
 """Compiled loops of the polychromatic inversion: metal projected, rays modelled, rays inverted.
 
 Every output is written by one task in a fixed order, so results do not depend on the number of threads.
-Rays are rows ``r`` of tables; a bin's sub-rays lie side by side in dense arrays ``(view, sub-ray, alloy)``.
+Rays are rows ``r`` of tables; a bin's sub-rays lie side by side in dense arrays ``(view, sub-ray, alloy)``,
+and so do the alloys of each of the planes that a slice's signal comes through.
 """
 
 import math
@@ -88,42 +89,61 @@ def corrected(g, coefficients, largest, straight):
 
 
 @njit(nogil=True, cache=True)
-def model(paths, water, bone, spectrum, mu_water, mu_bone, mu_metal, water_fit, out, slopes, first, last):
+def model(
+    paths,
+    water,
+    bone,
+    stray,
+    planes,
+    spectrum,
+    mu_water,
+    mu_bone,
+    mu_metal,
+    water_fit,
+    out,
+    slopes,
+    first,
+    last,
+):
     """What the scanner would measure on the rays ``[first, last)``.
 
     Args:
-        paths: ``(ray, sub-ray, alloy)`` in mm.
+        paths: ``(ray, sub-ray, plane · alloy)`` in mm.
         water: ``(ray,)`` mm of water, as if there were no metal.
         bone: ``(ray,)`` mm of cortical bone.
+        stray: ``(ray,)`` signal that came another way, in that through air.
+        planes: ``(plane,)`` share of the signal that comes through each plane, of sum 1.
         spectrum: ``(energy,)`` weights of sum 1.
         mu_water: ``(energy,)`` 1/mm.
         mu_bone: The same.
         mu_metal: ``(alloy, energy)``, less the tissue that the metal replaces.
         water_fit: Coefficients, largest value and straightness of the precorrection.
         out: ``(ray, 4)``: the line integral, its slopes by water and by what was logged, and what was logged.
-        slopes: ``(ray, sub-ray, alloy)`` of the line integral by the paths.
+        slopes: As ``paths``, of the line integral by them.
         first: First ray.
         last: Behind the last.
     """
     coefficients, largest, straight = water_fit
-    energies, subs, alloys = len(spectrum), paths.shape[1], paths.shape[2]
+    energies, subs, alloys = len(spectrum), paths.shape[1], len(mu_metal)
     before, left = np.empty(energies), np.empty(energies)
     for r in range(first, last):
         for e in range(energies):
             before[e] = spectrum[e] * math.exp(-mu_water[e] * water[r] - mu_bone[e] * bone[r])
             left[e] = 0.0
         for k in range(subs):
-            for a in range(alloys):
-                slopes[r, k, a] = 0.0
-            for e in range(energies):
-                through = 0.0
+            for p in range(len(planes)):
+                at = p * alloys
                 for a in range(alloys):
-                    through += mu_metal[a, e] * paths[r, k, a]
-                arrived = before[e] * math.exp(-through)
-                left[e] += arrived
-                for a in range(alloys):
-                    slopes[r, k, a] += mu_metal[a, e] * arrived
-        total, by_water = 0.0, 0.0
+                    slopes[r, k, at + a] = 0.0
+                for e in range(energies):
+                    through = 0.0
+                    for a in range(alloys):
+                        through += mu_metal[a, e] * paths[r, k, at + a]
+                    arrived = planes[p] * before[e] * math.exp(-through)
+                    left[e] += arrived
+                    for a in range(alloys):
+                        slopes[r, k, at + a] += mu_metal[a, e] * arrived
+        total, by_water = subs * stray[r], 0.0
         for e in range(energies):
             total += left[e]
             by_water += mu_water[e] * left[e]
@@ -132,13 +152,26 @@ def model(paths, water, bone, spectrum, mu_water, mu_bone, mu_metal, water_fit, 
         value, steep = corrected(logged, coefficients, largest, straight)
         out[r, 0], out[r, 1], out[r, 2], out[r, 3] = value, steep * by_water / total, steep, logged
         for k in range(subs):
-            for a in range(alloys):
+            for a in range(paths.shape[2]):
                 slopes[r, k, a] *= steep / total
 
 
 @njit(nogil=True, cache=True)
 def invert(
-    measured, paths, bone, spectrum, mu_water, mu_bone, mu_metal, water_fit, bounds, water, first, last
+    measured,
+    paths,
+    bone,
+    stray,
+    planes,
+    spectrum,
+    mu_water,
+    mu_bone,
+    mu_metal,
+    water_fit,
+    bounds,
+    water,
+    first,
+    last,
 ):
     """Water in mm that explains the rays ``[first, last)``: Newton steps within a shrinking bracket.
 
@@ -146,6 +179,8 @@ def invert(
         measured: ``(ray,)`` line integrals.
         paths: As in :func:`model`.
         bone: As in :func:`model`.
+        stray: As in :func:`model`.
+        planes: As in :func:`model`.
         spectrum: As in :func:`model`.
         mu_water: As in :func:`model`.
         mu_bone: As in :func:`model`.
@@ -157,21 +192,22 @@ def invert(
         last: Behind the last.
     """
     coefficients, largest, straight = water_fit
-    energies, subs, alloys = len(spectrum), paths.shape[1], paths.shape[2]
+    energies, subs, alloys = len(spectrum), paths.shape[1], len(mu_metal)
     behind = np.empty(energies)
     for r in range(first, last):
         for e in range(energies):
             total = 0.0
             for k in range(subs):
-                through = mu_bone[e] * bone[r]
-                for a in range(alloys):
-                    through += mu_metal[a, e] * paths[r, k, a]
-                total += math.exp(-through)
+                for p in range(len(planes)):
+                    through = mu_bone[e] * bone[r]
+                    for a in range(alloys):
+                        through += mu_metal[a, e] * paths[r, k, p * alloys + a]
+                    total += planes[p] * math.exp(-through)
             behind[e] = spectrum[e] * total / subs
         low, high = bounds
         depth = min(max(water[r], low), high)
         for _ in range(NEWTON_STEPS):
-            total, by_water = 0.0, 0.0
+            total, by_water = stray[r], 0.0
             for e in range(energies):
                 arrived = behind[e] * math.exp(-mu_water[e] * depth)
                 total += arrived
