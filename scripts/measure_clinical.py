@@ -6,41 +6,46 @@ and writes it to ``FOLDER``; ``stent`` corrects the stent graft. Real CT is look
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ctmar.anatomy import read_anatomy
 from ctmar.anatomy.landmarks import find_canal, find_pedicles
-from ctmar.case import Scan
-from ctmar.clinical import STORED, BrightVoxels, correct, find_metal
+from ctmar.case import Case, Scan
+from ctmar.clinical import STORED, BrightVoxels, find_metal
 from ctmar.clinical.job import MakeMethod, Request, correct_file
 from ctmar.config.build import build_simulator, make
 from ctmar.config.composing import composed
+from ctmar.data.fingerprint import fingerprint, input_digest
 from ctmar.data.simulate import Simulator
 from ctmar.errors import CtmarError
-from ctmar.files import write_text
 from ctmar.geometry import ImageGrid
 from ctmar.implants import build, plan_construct
 from ctmar.jobs.arguments import METHODS
 from ctmar.jobs.correct import NETWORKS, method_from_checkpoint, network_method
 from ctmar.methods import LI, NMAR
-from ctmar.metrics import near_metal_mask
+from ctmar.metrics import bootstrap_mean, near_metal_mask, tissue_masks
+from ctmar.metrics.reading import dice, lucent_rims
 from ctmar.operators import RayTransform
 from ctmar.physics.detector import dilated
-from ctmar.scans.dicom.files import find_files
+from ctmar.report.provenance import command_line, made_now
+from ctmar.report.record import Table, write_measured
+from ctmar.report.result_pages import markdown
+from ctmar.scans.dicom.files import find_files, named
 from ctmar.scans.dicom.scan import DicomScan
 from ctmar.scenes import Scene
 from ctmar.stored import MU_WATER
+from ctmar.stored.slices import corrected_slices
 from ctmar.stored.virtual import trace_of, virtual_ray
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, mu_to_hu
 
@@ -52,6 +57,8 @@ WORSE = 1.05
 """A scan whose error is this many times the uncorrected image's has become worse."""
 RAW_TRACE_MM = 0.1
 """Path through the mask from which on a ray of raw data belongs to its trace."""
+RAW = "raw "
+"""How rows of raw data begin."""
 Rows = Mapping[str, Sequence[float]]
 
 
@@ -60,9 +67,24 @@ def config(*overrides: str) -> Any:
     return composed("train", [*overrides, "paths.output_dir=."])
 
 
-def simulated(methods: Mapping[str, MakeMethod], clipped: bool = False) -> dict[str, list[float]]:
-    """Near-metal RMSE of each scan by method, from images and from raw data with the same metal; printed."""
+class Reading(NamedTuple):
+    """What a reader sees of one corrected scan; see :mod:`ctmar.metrics.reading`."""
+
+    dice: float
+    pieces: int
+    lucent: int
+    canal_bias: float
+
+
+def simulated(
+    methods: Mapping[str, MakeMethod], clipped: bool = False
+) -> tuple[dict[str, list[float]], dict[str, list[Reading]]]:
+    """Near-metal RMSE of each scan by method, from images and from raw data with the same metal; printed.
+
+    And what a reader sees of the images, by method.
+    """
     rows: dict[str, list[float]] = {}
+    readings: dict[str, list[Reading]] = {}
     for anatomy, data, count in SETS:
         cfg = config(
             f"anatomy={anatomy}",
@@ -73,14 +95,47 @@ def simulated(methods: Mapping[str, MakeMethod], clipped: bool = False) -> dict[
         )
         simulator = build_simulator(cfg, 1)
         for index in range(count):
-            for name, value in one_case(simulator, index, methods, clipped).items():
+            errors, read = one_case(simulator, index, methods, clipped)
+            for name, value in errors.items():
                 rows.setdefault(name, []).append(value)
+            for name, reading in read.items():
+                readings.setdefault(name, []).append(reading)
             print(
                 f"{anatomy:10s} {data:9s} {index}  "
                 + "  ".join(f"{name} {values[-1]:.0f}" for name, values in rows.items()),
                 flush=True,
             )
-    return rows
+    return rows, readings
+
+
+def reading_table(readings: Mapping[str, Sequence[Reading]]) -> Table:
+    """A row a method: metal put back, pieces of it that look loose, bias in the canal."""
+    rows: list[list[Any]] = []
+    for name, scans in readings.items():
+        dices, biases = (np.array([getattr(one, key) for one in scans]) for key in ("dice", "canal_bias"))
+        pieces, lucent = (sum(getattr(one, key) for one in scans) for key in ("pieces", "lucent"))
+        biases = biases[np.isfinite(biases)]
+        worst = float(biases[np.abs(biases).argmax()]) if len(biases) else None
+        shown = [None, None] if np.isnan(dices).all() else [float(np.nanmean(dices)), float(np.nanmin(dices))]
+        mean = float(biases.mean()) if len(biases) else None
+        rows.append([name, *shown, 100 * lucent / max(pieces, 1), pieces, mean, worst, len(biases)])
+    return Table(
+        "What a reader fears",
+        [
+            "method",
+            "metal, Dice",
+            "least Dice",
+            "pieces that look loose, %",
+            "pieces",
+            "bias in the canal, HU",
+            "worst, HU",
+            "scans with a canal",
+        ],
+        rows,
+        ["", ".2f", ".2f", ".0f", "", "+.0f", "+.0f", ""],
+        "Dice: metal put back beside pixels that metal fills by half. Loose: much too dark in a quarter of"
+        " the rim or more, as `ctmar.metrics.reading` says.",
+    )
 
 
 def table(errors: Rows) -> list[dict[str, Any]]:
@@ -102,6 +157,36 @@ def table(errors: Rows) -> list[dict[str, Any]]:
     ]
 
 
+def error_tables(errors: Rows, rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Errors from images, and from raw data, with intervals over the scans; and scans that get worse."""
+    shown = [
+        [row["method"], tuple(bootstrap_mean(errors[row["method"]]))[:3], row["median"]]
+        + [100 * row["off_uncorrected"]]
+        for row in rows
+    ]
+    columns, styles = (
+        ["method", "near RMSE, HU", "median, HU", "off uncorrected, %"],
+        ["", ".0f", ".0f", ".0f"],
+    )
+    worse = [[row["method"], row["worse_than_uncorrected"]] for row in rows if row["method"] != "uncorrected"]
+    raw = [row for row in shown if row[0].startswith(RAW)]
+    return [
+        Table(f"{SCANS} scans", columns, [row for row in shown if row not in raw], styles),
+        Table(
+            "From raw data",
+            columns,
+            raw,
+            styles,
+            "Completed in the scan's own data, with the metal found in the image.",
+        ),
+        Table(
+            "Scans that get worse",
+            ["method", f"scans over {100 * (WORSE - 1):.0f} % worse than uncorrected"],
+            worse,
+        ),
+    ]
+
+
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """The rows as text."""
     print(f"{'method':16s} {'mean':>6s} {'median':>6s} {'off':>6s} {'worse':>5s}")
@@ -112,14 +197,40 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
+def write(
+    path: Path,
+    errors: Rows,
+    rows: Sequence[Mapping[str, Any]],
+    clipped: bool,
+    readings: Mapping[str, Sequence[Reading]],
+) -> None:
+    """What ``ctmar results add`` takes: the table with intervals over the scans, and every scan's errors."""
+    cut = f", cut off at {STORED_MAX_HU} HU" if clipped else ""
+    write_measured(
+        path,
+        "clinical-cut-off" if clipped else "clinical",
+        f"From the images of simulated scans alone{cut}",
+        made_now(
+            command_line(),
+            f"{SCANS} scans: " + ", ".join(f"{count} {body} {metal}" for body, metal, count in SETS),
+            fingerprint({"sets": SETS, "clipped": clipped}),
+        ),
+        [*error_tables(errors, rows), reading_table(readings)],
+        "clinical fan beam, 512 × 512 pixels, scanner=clinical; scanned on pixels half as wide,"
+        f" reconstructed, then corrected from the images alone{cut}",
+        errors=dict(errors),
+        rows=list(rows),
+    )
+
+
 def one_case(
     simulator: Simulator, index: int, methods: Mapping[str, MakeMethod], clipped: bool = False
-) -> dict[str, float]:
-    """RMSE near metal by method; the images cut off at 12 bits where asked for."""
+) -> tuple[dict[str, float], dict[str, Reading]]:
+    """RMSE near metal by method, and what a reader sees; the images cut off at 12 bits where asked for."""
     case = simulator.case("test", index)
     scan, spacing = case.scan, simulator.ray.grid.spacing_mm
     near = near_metal_mask(case.truth.body_mask[0], scan.metal_mask[0], spacing)[0].numpy()
-    reference = case.truth.reference_hu[0, 0].numpy()
+    reference, occupied = case.truth.reference_hu[0, 0].numpy(), mostly_metal(simulator, index)
 
     def error(image: np.ndarray) -> float:
         return float(np.sqrt(np.mean((image - reference)[near] ** 2)))
@@ -128,18 +239,49 @@ def one_case(
     if clipped:
         stored = stored.clip(STORED_MIN_HU, STORED_MAX_HU)
     out = {"uncorrected": error(stored)}
+    readings = {"uncorrected": read(case, stored, None, occupied)}
     bright = BrightVoxels()
     bright.add(stored)
     rule = bright.rule()
     for name, make_method in methods.items():
         method = make_method(bright.clipped(rule))
-        out[name] = error(correct(stored[None], (spacing, spacing, 1.0), method=method)[0])
+        corrected = next(corrected_slices(stored[None], (spacing, spacing, 1.0), method))
+        out[name] = error(corrected.image_hu)
+        readings[name] = read(case, corrected.image_hu, corrected.metal, occupied)
     mask = find_metal(stored, spacing**2, rule)
     raw = with_metal(scan, torch.from_numpy(mask)[None, None])
     for method in (LI(), NMAR()):
         image = raw.image_hu(method.complete(raw).sinogram)[0, 0].numpy()
-        out[f"raw {method.name}"] = error(np.where(mask, stored, image))
-    return out
+        out[f"{RAW}{method.name}"] = error(np.where(mask, stored, image))
+    return out, readings
+
+
+def read(case: Case, image_hu: np.ndarray, metal: np.ndarray | None, occupied: Tensor) -> Reading:
+    """What a reader sees of an image of a case of one slice.
+
+    Args:
+        case: The case.
+        image_hu: ``(row, column)``.
+        metal: What was put back as metal, the same shape; None in an image that is not corrected.
+        occupied: The pixels that metal fills by half or more.
+    """
+    truth, mask, spacing = case.truth, case.scan.metal_mask[0, 0], case.scan.ray.grid.spacing_mm
+    reference, body = truth.reference_hu[0, 0], truth.body_mask[0, 0]
+    image = torch.from_numpy(np.asarray(image_hu, np.float32))
+    canal = tissue_masks(truth.tissue_labels[0, 0], reference, body, mask, spacing)["canal"]
+    return Reading(
+        float("nan") if metal is None else dice(torch.from_numpy(metal), occupied),
+        *lucent_rims(image, reference, body, mask, spacing),
+        float((image - reference)[canal].mean()) if canal.any() else float("nan"),
+    )
+
+
+def mostly_metal(simulator: Simulator, index: int) -> Tensor:
+    """Bool ``(row, column)``: pixels of a test case that metal fills by half or more, in its own slice."""
+    fine = simulator.ray.grid.refine(simulator.scanner_of(index).oversampling)
+    cut = simulator.scene("test", index).slices([0], fine)
+    whole = torch.from_numpy(sum(cut.metal.values(), np.zeros_like(cut.hu)))
+    return avg_pool2d(whole, simulator.scanner_of(index).oversampling)[0] >= 0.5
 
 
 def with_metal(scan: Scan, mask: Tensor) -> Scan:
@@ -155,7 +297,7 @@ def series(folder: Path) -> None:
     import pydicom
 
     data = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / "dicom_series"
-    scan = DicomScan(find_files(data / "ct"))
+    scan = DicomScan(named(find_files(data / "ct"), data))
     anatomy = read_anatomy(data / "ct", data / "labels.nii.gz")
     parts = tuple(build(plan_construct(find_pedicles(anatomy), canal=find_canal(anatomy), alloy="steel")))
     cfg = config("geometry/acquisition=clinical", "scanner=clinical", "scanner.optics.slice_profile=null")
@@ -179,14 +321,30 @@ def series(folder: Path) -> None:
         print(index, {name: int((part > 0).sum()) for name, part in cut.metal.items()}, flush=True)
 
 
-def stent(methods: Mapping[str, MakeMethod]) -> None:
+def stent(methods: Mapping[str, MakeMethod], path: Path | None = None) -> None:
     """Streaks before and after, and the change by distance from metal, of the stent graft."""
+    rows: list[list[Any]] = []
     source = Path(os.environ.get("CTMAR_DATA") or "../shared/data") / "stent_graft" / "ct.nii.gz"
     for name, make_method in methods.items():
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "out.nii.gz"
             record = correct_file(source, output, make_method, Request(), lambda line: None)
-        print(name, record["ring_streaks_hu"], record["rms_change_hu"], f"{record['seconds']} s", flush=True)
+        streaks, changes = record["ring_streaks_hu"], record["rms_change_hu"]
+        print(name, streaks, changes, f"{record['seconds']} s", flush=True)
+        told = [streaks[key] for key in ("slices", "before", "after", "fewer")]
+        rows.append([name, *told, *changes.values()])
+    if path is None or not rows:
+        return
+    columns = ["method", "slices", "streaks before, HU", "streaks after, HU", "slices with fewer"]
+    columns += [f"RMS change, {shell.replace('_', ' ')}, HU" for shell in changes]
+    write_measured(
+        path,
+        "clinical-stent",
+        "A stent graft: thin wires, little to gain",
+        made_now(command_line(), "the CTA of CTMAR_DATA/stent_graft", input_digest(source) or ""),
+        [Table("Whole scan", columns, rows, ["", "", ".1f", ".1f", "", *[".1f"] * (len(columns) - 5)])],
+        "real CT, no truth: streaks in rings around the metal, and what the correction changed",
+    )
 
 
 def off_trace(
@@ -223,7 +381,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--methods", default=",".join(STORED), help=f"with commas, from {known}")
     found.add_argument("--scans", type=int, choices=(SCANS,), default=SCANS, help="simulated: how many")
     found.add_argument("--clipped", action="store_true", help="simulated: cut images off at 3071 HU")
-    found.add_argument("--json", type=Path, metavar="F", help="simulated: write the table's rows to F")
+    found.add_argument(
+        "--json", type=Path, metavar="F", help="simulated, stent: write the table to F, for ctmar results add"
+    )
     found.add_argument("--checkpoint", type=Path, help="a network beside them")
     return found
 
@@ -253,12 +413,14 @@ def run(arguments: argparse.Namespace, methods: Mapping[str, MakeMethod]) -> Non
     if arguments.part == "series":
         series(arguments.folder)
     elif arguments.part == "stent":
-        stent(methods)
+        stent(methods, arguments.json)
     else:
-        rows = table(simulated(methods, arguments.clipped))
+        errors, readings = simulated(methods, arguments.clipped)
+        rows = table(errors)
         print_table(rows)
+        print(markdown(reading_table(readings)))
         if arguments.json is not None:
-            write_text(arguments.json, json.dumps(rows, indent=1) + "\n")
+            write(arguments.json, errors, rows, arguments.clipped, readings)
 
 
 if __name__ == "__main__":

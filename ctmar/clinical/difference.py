@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ctmar.scans.stack import SliceStack
-from ctmar.stored.slices import Corrected
+from ctmar.stored.corrected import Corrected
 
 
 class DifferenceSink:

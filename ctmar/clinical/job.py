@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,52 +10,25 @@ from typing import Any
 import ctmar
 from ctmar.clinical.difference import DifferenceSink
 from ctmar.clinical.process import Outcome, process
-from ctmar.clinical.survey import Progress, Survey, survey
+from ctmar.clinical.request import Request
+from ctmar.clinical.survey import Progress, Survey, describe, survey
 from ctmar.clinical.viewer import correction_page
 from ctmar.errors import CtmarError
 from ctmar.methods.base import Method
 from ctmar.metrics import SHELLS_MM
+from ctmar.scans.dicom.scan import DicomScan
 from ctmar.scans.opening import opened
-from ctmar.scans.output import check_output, whole
+from ctmar.scans.output import check_output, check_space, whole
 from ctmar.scans.stack import Derivation, Sink, SliceStack
-from ctmar.scans.volume import NIFTI, suffix_of
-from ctmar.stored.metal import GROWN_SHARE, LEAST_AREA_MM2, MetalRule
+from ctmar.scans.volume import NIFTI, SUFFIXES, suffix_of
 from ctmar.stored.slices import SliceCorrector
 
-EXTRAS = ("difference", "uncertainty", "seg")
+FLOAT_BYTES = 4
+ASTRAY = 0.1
+"""Of a pixel: so far slices may lie from the grid of a volume file."""
 
 MakeMethod = Callable[[bool], Method]
 """Makes the method for a scan whose values are cut off in metal, or are not."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for beside input, output and method.
-
-    Attributes:
-        high_hu: Upper threshold of metal; None for the scan's own.
-        low_hu: Lower threshold; None for its usual share of the upper.
-        min_area_mm2: Smaller regions are no metal.
-        series: Name, number or UID of a DICOM series.
-        also: From :data:`EXTRAS`.
-        overwrite: Whether an output may be replaced.
-    """
-
-    high_hu: float | None = None
-    low_hu: float | None = None
-    min_area_mm2: float = LEAST_AREA_MM2
-    series: str | None = None
-    also: tuple[str, ...] = ()
-    overwrite: bool = False
-
-    def rule(self) -> MetalRule | None:
-        """The rule that is asked for; None for an automatic one."""
-        if self.high_hu is None:
-            if self.low_hu is not None:
-                raise CtmarError("a lower threshold needs an upper one (--threshold), got none")
-            return None
-        low = GROWN_SHARE * self.high_hu if self.low_hu is None else self.low_hu
-        return MetalRule(self.high_hu, low, self.min_area_mm2)
 
 
 def correct_file(
@@ -89,37 +61,77 @@ def correct_file(
     is_volume = source.is_file() and suffix_of(source) is not None
     is_folder = not is_volume or suffix_of(output) is None
     _check_suffixes(source, output, is_volume, is_folder)
-    check_output(output, source, is_folder, request.overwrite)
+    stem = "" if is_folder else output.name[: -len(suffix_of(output) or "")] + "."
+    beside = [f"{stem}{name}" for name in ("correction.json", "report.html", *_volumes(request.also))]
+    check_output(output, source, is_folder, request.overwrite, beside)
+    if not is_folder:
+        _check_siblings(output, source, beside)
     started = time.monotonic()
-    with opened(source, request.series) as scan:
+    with whole(output, is_folder) as work, opened(source, request.series) as scan:
         for note in scan.notes:
             say(note)
-        if "seg" in request.also and not scan.is_dicom:
-            raise CtmarError("seg is a DICOM object: it needs a DICOM input, got a volume file")
+        _check_extras(scan, request.also)
+        voxels = len(scan.places_mm) * scan.shape[0] * scan.shape[1]
+        check_space(work, voxels * (1 + FLOAT_BYTES * len(_volumes(request.also))))
         found = survey(scan, rule, request.min_area_mm2, progress)
-        say(describe(found, len(scan.places_mm)))
+        for line in [*found.notes, describe(found, len(scan.places_mm))]:
+            say(line)
         method = make_method(found.clipped)
         corrector = SliceCorrector(scan.shape, scan.spacing_mm, method, clipped=found.clipped)
-        with whole(output, is_folder) as work:
-            name = output.name if not is_folder else None
-            sinks = [_sink(scan, work, found, method, name), *_extras(scan, work, request, name)]
-            outcome = process(
-                scan,
-                sinks,
-                corrector,
-                found,
-                progress,
-                with_spread="uncertainty" in request.also,
-                keep_masks="seg" in request.also,
-            )
-            if "seg" in request.also and outcome.masks:
-                from ctmar.scans.dicom.segmentation import write_segmentation
+        sink = _sink(scan, work, found, method, request.repeatable)
+        if not is_folder:
+            sink.path = work / output.name  # type: ignore[attr-defined]
+        extras = [
+            DifferenceSink(scan, work / f"{stem}{name}", name.split(".")[0])
+            for name in _volumes(request.also)
+        ]
+        outcome = process(
+            scan,
+            [sink, *extras],
+            corrector,
+            found,
+            progress,
+            with_spread="uncertainty" in request.also,
+            keep_masks="seg" in request.also,
+        )
+        if isinstance(scan, DicomScan) and outcome.masks:
+            from ctmar.scans.dicom.segmentation import write_segmentation
 
-                write_segmentation(work, scan.shape, outcome.masks)
-            record = summary(scan, found, method.name, outcome, time.monotonic() - started)
-            _write_report(work, record, outcome, name)
+            write_segmentation(work, scan, outcome.masks)
+        record = summary(scan, found, method.name, outcome, time.monotonic() - started)
+        if is_folder:
+            record["files"] = sorted({*(path.name for path in work.iterdir()), *beside})
+        _write_report(work, record, outcome, stem)
     say(describe_outcome(record))
     return record
+
+
+def _check_extras(scan: SliceStack, also: Sequence[str]) -> None:
+    """Refuses what cannot be written of a scan, before anything is computed."""
+    for what in also:
+        if what == "seg":
+            if not isinstance(scan, DicomScan):
+                raise CtmarError("seg is a DICOM object: it needs a DICOM input, got a volume file")
+            from ctmar.scans.dicom.segmentation import check_segmentable
+
+            check_segmentable(scan)
+        elif scan.astray_mm() > ASTRAY * min(scan.spacing_mm):
+            raise CtmarError(
+                f"{what} is a volume of evenly spaced slices right above each other, got slices up to"
+                f" {scan.astray_mm():.3g} mm off (a tilted gantry, a gap, uneven steps); leave out"
+                f" --also {what}"
+            )
+
+
+def _check_siblings(output: Path, source: Path, beside: Sequence[str]) -> None:
+    """Refuses reports that would replace those of a volume of the same name in another format."""
+    stem = output.name[: -len(suffix_of(output) or "")]
+    others = [output.with_name(stem + suffix) for suffix in SUFFIXES if stem + suffix != output.name]
+    others = [path for path in others if path.exists() and path.resolve() != source.resolve()]
+    if others and any((output.parent / name).exists() for name in beside):
+        raise CtmarError(
+            f"reports of another scan must stay, got those of {others[0].name} beside it; give another name"
+        )
 
 
 def _check_suffixes(source: Path, output: Path, is_volume: bool, is_folder: bool) -> None:
@@ -134,40 +146,24 @@ def _check_suffixes(source: Path, output: Path, is_volume: bool, is_folder: bool
         raise CtmarError(f"the output must be of the input's format {mine}, got {output.name}")
 
 
-def _sink(scan: SliceStack, work: Path, found: Survey, method: Method, name: str | None) -> Sink:
+def _sink(scan: SliceStack, work: Path, found: Survey, method: Method, repeatable: bool) -> Sink:
     text = (
         f"Metal artifact reduction by ctmar {ctmar.__version__}, method {method.name}, from stored images;"
         f" metal above {found.rule.high_hu:.0f} HU, connected down to {found.rule.low_hu:.0f} HU,"
-        " kept as it was"
+        f" from {found.rule.min_area_mm2:g} mm2 on, kept as it was"
+        f"{', values cut off in it' if found.clipped else ''}"
     )
-    sink = scan.sink(work, Derivation(method.name, text, ctmar.__version__))
-    if name is not None:
-        sink.path = work / name  # type: ignore[attr-defined]
-    return sink
+    return scan.sink(work, Derivation(method.name, text, ctmar.__version__, repeatable))
 
 
-def _extras(scan: SliceStack, work: Path, request: Request, name: str | None) -> list[Sink]:
-    stem = "" if name is None else name.split(".")[0] + "."
-    wanted = (what for what in ("difference", "uncertainty") if what in request.also)
-    return [DifferenceSink(scan, work / f"{stem}{what}.mha", what) for what in wanted]
+def _volumes(also: Sequence[str]) -> list[str]:
+    """Names of the further volumes that are asked for."""
+    return [f"{what}.mha" for what in ("difference", "uncertainty") if what in also]
 
 
-def _write_report(work: Path, record: Mapping[str, Any], outcome: Outcome, name: str | None) -> None:
-    stem = "" if name is None else name.split(".")[0] + "."
+def _write_report(work: Path, record: Mapping[str, Any], outcome: Outcome, stem: str) -> None:
     (work / f"{stem}correction.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (work / f"{stem}report.html").write_text(correction_page(record, outcome.shown), encoding="utf-8")
-
-
-def describe(found: Survey, count: int) -> str:
-    """What a first look found, in a sentence."""
-    rule = found.rule
-    how = "found from the scan" if found.automatic else "as asked for"
-    clipped = ", where values are cut off" if found.clipped else ""
-    return (
-        f"{count} slices, {found.lowest:.0f} to {found.highest:.0f} HU{clipped}; metal above"
-        f" {rule.high_hu:.0f} HU ({how}), connected down to {rule.low_hu:.0f} HU;"
-        f" {len(found.bright)} slices with such a voxel"
-    )
 
 
 def describe_outcome(record: Mapping[str, Any]) -> str:
@@ -198,7 +194,7 @@ def summary(scan: SliceStack, found: Survey, method: str, outcome: Outcome, seco
         "range_hu": [found.lowest, found.highest],
         "clipped": found.clipped,
         "truncated": sum(change.truncated for change in changes),
-        "notes": list(scan.notes),
+        "notes": [*scan.notes, *found.notes],
         "rms_change_hu": {name: _mean([c.rms_hu[name] for c in changes]) for name in SHELLS_MM},
         "ring_streaks_hu": {
             "slices": len(known),

@@ -14,9 +14,11 @@ from ctmar.metrics import SHELLS_MM, metal_distance_mm, shell_masks
 from ctmar.metrics.regions import widened_metal
 from ctmar.metrics.texture import RING_MM, ring_streaks
 from ctmar.scans.stack import Sink, SliceStack, neighbours
+from ctmar.stored.corrected import Corrected, Image
 from ctmar.stored.metal import find_metal
-from ctmar.stored.slices import Corrected, Image, SliceCorrector
-from ctmar.stored.virtual import padding_mask
+from ctmar.stored.padding import padding_mask
+from ctmar.stored.scale import as_air
+from ctmar.stored.slices import SliceCorrector
 
 SHOWN = 40
 """Most slices that the report shows, and whose streaks are measured."""
@@ -142,7 +144,9 @@ def _change(
 ) -> Change:
     spacing = float(np.sqrt(corrector.area_mm2))
     body = body_mask(before, (corrector.spacing_mm[1], corrector.spacing_mm[0]))
-    truncated = reaches_border(body[None], padding_mask(before)[None]) > TRUNCATED_SHARE
+    # Padding of the values of air is no end of the field of view: a phantom without noise lies in it.
+    outside = padding_mask(before) & ~as_air(before)
+    truncated = reaches_border(body[None], outside[None]) > TRUNCATED_SHARE
     mask, inside = torch.from_numpy(corrected.metal), torch.from_numpy(body)
     shells = shell_masks(inside, mask, spacing)
     squared = torch.from_numpy(corrected.image_hu - before).double().square()

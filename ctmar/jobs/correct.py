@@ -1,12 +1,13 @@
-"""``ctmar correct INPUT OUTPUT``: the arguments, a progress bar, and the method by name or checkpoint."""
+"""``ctmar correct INPUT OUTPUT``: the arguments, and the method by name or checkpoint."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from ctmar.clinical.job import EXTRAS, MakeMethod, Request, correct_file
+from ctmar.clinical.job import MakeMethod, correct_file
+from ctmar.clinical.request import EXTRAS
 from ctmar.errors import CtmarError
+from ctmar.jobs.wishes import Bar, set_threads, wish_of
 from ctmar.methods.base import Method
 from ctmar.stored.methods import STORED
 
@@ -22,39 +23,30 @@ def run(arguments: argparse.Namespace) -> None:
         from ctmar.scans.dicom.segmentation import require_highdicom
 
         require_highdicom()
-    request = wish_of(arguments, also, arguments.overwrite)
     say = Bar.silent if arguments.quiet else Bar.say
+    if arguments.geometry is not None:
+        from ctmar.jobs.correct_raw import correct_raw
+
+        network = arguments.checkpoint and method_from_checkpoint(arguments.checkpoint, "raw")[0]
+        correct_raw(arguments, network, say)
+        return
+    request = wish_of(arguments, also, arguments.overwrite)
     with Bar(arguments.quiet) as bar:
         correct_file(arguments.input, arguments.output, _method(arguments), request, say, bar.update)
-
-
-def wish_of(arguments: argparse.Namespace, also: tuple[str, ...] = (), overwrite: bool = False) -> Request:
-    """What is asked of the metal and the series."""
-    return Request(
-        high_hu=arguments.threshold,
-        low_hu=arguments.threshold_low,
-        min_area_mm2=arguments.min_area,
-        series=arguments.series,
-        also=also,
-        overwrite=overwrite,
-    )
-
-
-def set_threads(threads: int | None) -> None:
-    """Torch's threads, where a number is given."""
-    if threads is None:
-        return
-    if threads < 1:
-        raise CtmarError(f"--threads must be 1 or more, got {threads}")
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def _method(arguments: argparse.Namespace) -> MakeMethod:
     if arguments.checkpoint is not None:
         return _fitting(arguments.checkpoint)
-    name = arguments.method
+    return named_method(arguments.method)
+
+
+def named_method(name: str) -> MakeMethod:
+    """What makes the method of that name for a scan, as ``--method`` has it.
+
+    Raises:
+        CtmarError: There is none.
+    """
     if name in NETWORKS:
         return lambda clipped: network_method(name, clipped)
     method = STORED.get(name) or _of_configs(name)
@@ -108,8 +100,13 @@ def network_method(name: str, clipped: bool = False) -> Method:
     return Ensemble({"pretrained": network, "mbhc": STORED["mbhc"]}, (0.5, 0.5), name)
 
 
-def method_from_checkpoint(path: Path) -> tuple[Method, bool]:
-    """A network of a ctmar run or file of weights, for stored images; whether it knows metal's own HU."""
+def method_from_checkpoint(path: Path, source: str = "image") -> tuple[Method, bool]:
+    """A network of a ctmar run or file of weights; whether it knows metal's own HU.
+
+    Args:
+        path: The file.
+        source: What it is to correct: stored images (``image``) or a scanner's sinograms (``raw``).
+    """
     from ctmar.learned.network import NetworkMethod
     from ctmar.learned.pretrained import Pretrained, load
 
@@ -135,48 +132,10 @@ def method_from_checkpoint(path: Path) -> tuple[Method, bool]:
         own = f"model.refine={refine}" if refine != "none" else f"{target}, which has an image"
         raise CtmarError(f"checkpoint must be of a completion alone, got {own}")
     load_weights(model, checkpoint)
-    if cfg.data.source != "image":
-        Bar.say(f"the network was trained on data.source={cfg.data.source}; stored images want image")
+    if cfg.data.source != source:
+        what = "stored images" if source == "image" else "sinograms"
+        Bar.say(f"the network was trained on data.source={cfg.data.source}; {what} want {source}")
     extended_scale = bool(cfg.data.get("extended_scale", False))
     if not isinstance(method, NetworkMethod):
         return ready(method), extended_scale
     return Pretrained(method, make(cfg.geometry.beam), symmetries=1, name="model"), extended_scale
-
-
-class Bar:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet or not sys.stderr.isatty()
-        self._bar: Any = None
-        self._what = ""
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, what: str, done: int, total: int) -> None:
-        """Moves the bar of ``what``."""
-        if self.quiet:
-            return
-        from tqdm import tqdm
-
-        if what != self._what:
-            if self._bar is not None:
-                self._bar.close()
-            self._what, self._bar = what, tqdm(total=total, desc=what, unit="slice", leave=False)
-        self._bar.update(done - self._bar.n)
-
-    @staticmethod
-    def say(line: str) -> None:
-        """A line to the reader, above the bar."""
-        from tqdm import tqdm
-
-        tqdm.write(line, file=sys.stderr)
-
-    @staticmethod
-    def silent(line: str) -> None:
-        """No line."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ctmar.stored.slices import Corrected, Image
+from ctmar.stored.corrected import Corrected, Image
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,14 @@ class Derivation:
         method: Name of the method.
         text: One sentence for a reader.
         version: Of ctmar.
+        repeatable: Whether the UIDs of the output follow from those of its source and the method: then the
+            same correction of a scan, done twice or by two at a time, is the same images.
     """
 
     method: str
     text: str
     version: str
+    repeatable: bool = False
 
 
 Frame = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
@@ -41,6 +44,7 @@ class SliceStack(Protocol):
     """A scan of axial slices.
 
     Attributes:
+        name: What messages call it: a file of it.
         shape: Rows and columns.
         spacing_mm: Distance between rows and between columns.
         places_mm: Where each slice lies along the common normal, in the order of the slices.
@@ -48,6 +52,7 @@ class SliceStack(Protocol):
         is_dicom: Whether the output is a folder of DICOM files.
     """
 
+    name: str
     shape: tuple[int, int]
     spacing_mm: tuple[float, float]
     places_mm: tuple[float, ...]
@@ -60,6 +65,10 @@ class SliceStack(Protocol):
 
     def frame(self) -> Frame:
         """Where the slices lie: origin, spacing (x, y, z) in mm and direction, as SimpleITK has them."""
+        ...
+
+    def astray_mm(self) -> float:
+        """How far a slice at most lies from where :meth:`frame` has it."""
         ...
 
     def sink(self, folder: Path, derivation: Derivation) -> Sink:

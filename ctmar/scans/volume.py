@@ -1,35 +1,26 @@
-"""A volume file as a scan: NIfTI byte for byte but for its voxels, NRRD and MetaImage through SimpleITK."""
+"""A volume file as a scan, written byte for byte as it came but for its voxels."""
 
-import gzip
 import math
 import os
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctmar.errors import CtmarError
+from ctmar.errors import CtmarError, flat
+from ctmar.scans.nifti import read_nifti, write_nifti
+from ctmar.scans.spliced import read_frame, write_frame
 from ctmar.scans.stack import Derivation, Frame, Sink
-from ctmar.stored.slices import Corrected, Image
+from ctmar.stored.corrected import Corrected, Image
 
 NIFTI = (".nii.gz", ".nii")
 OTHERS = (".nrrd", ".mha")
 SUFFIXES = (*NIFTI, *OTHERS)
-NIFTI_TYPES = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
 LARGEST_TILT = 45.0
+SHEAR_IN_PLANE = 0.02
+"""Radians that rows and columns may be off a right angle."""
+MOST_SAID = 120
+"""Characters of a library's words."""
 
 
 def suffix_of(path: Path) -> str | None:
@@ -37,10 +28,33 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
+def write_volume(path: Path, images_hu: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> None:
+    """Writes slices as a volume file of float32, the axis of rotation at its middle.
+
+    Args:
+        path: With one of :data:`SUFFIXES`.
+        images_hu: ``(slice, row, column)``; rows from the front, columns from the patient's right.
+        spacing_mm: Of slices, rows and columns.
+
+    Raises:
+        CtmarError: It cannot be written, as where the disk is full.
+    """
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(images_hu)
+    image.SetSpacing(spacing_mm[::-1])
+    image.SetOrigin([-(n - 1) / 2 * mm for n, mm in zip(images_hu.shape, spacing_mm, strict=True)][::-1])
+    try:
+        sitk.WriteImage(image, str(path))
+    except RuntimeError as error:
+        raise CtmarError(f"{path.name}: must be writable, got {_said(error, path)}") from None
+
+
 class VolumeScan:
     """A volume of HU in one file, held in memory as it is stored.
 
-    Slices are taken along the axis that lies closest to the patient's, whichever it is in the file.
+    Slices are taken along the axis that lies closest to the patient's, whichever it is in the file. They may
+    be shifted against each other, as those of a tilted gantry are.
 
     Args:
         path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
@@ -52,77 +66,79 @@ class VolumeScan:
     is_dicom = False
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.name = path, path.name
         self.notes: list[str] = []
-        try:
-            origin, spacing, direction = self._open(path)
-        except (RuntimeError, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
-            if isinstance(error, CtmarError):
-                raise
-            raise CtmarError(f"{path.name}: must be a readable volume, got {type(error).__name__}") from None
-        if not all(math.isfinite(s) and s > 0 for s in spacing):
-            raise CtmarError(f"{path.name}: spacing must be positive, got {spacing}")
-        # Columns of the direction are the file's axes x, y, z; arrays have them in the order z, y, x.
-        upright = np.abs(np.reshape(direction, (3, 3))[2])
-        axis = int(np.argmax(upright))
-        if upright[axis] < math.cos(math.radians(LARGEST_TILT)):
+        self.slope, self.intercept = 1.0, 0.0
+        origin, axes = self._open(path)
+        spacing = np.linalg.norm(axes, axis=0)
+        if not np.isfinite(spacing).all() or spacing.min() <= 0:
+            raise CtmarError(f"{path.name}: spacing must be positive, got {tuple(map(float, spacing))}")
+        direction = axes / spacing
+        # Columns are the file's axes x, y, z; arrays have them in the order z, y, x.
+        axis = int(np.argmax(np.abs(direction[2])))
+        order = [*(k for k in (0, 1, 2) if k != axis), axis]
+        across = np.cross(direction[:, order[0]], direction[:, order[1]])
+        if np.linalg.norm(across) < math.cos(SHEAR_IN_PLANE):
+            raise CtmarError(f"{path.name}: rows and columns must be at a right angle, got sheared slices")
+        across /= np.linalg.norm(across) * (-1 if across @ direction[:, axis] < 0 else 1)
+        if abs(float(across[2])) < math.cos(math.radians(LARGEST_TILT)):
             raise CtmarError(f"{path.name}: an axis must lie along the patient, got one 45° off or more")
         if axis != 2:
             self.notes.append(f"slices lie across axis {'xyz'[axis]} of the file")
         self.slices = np.moveaxis(self.voxels, 2 - axis, 0)
-        in_plane = [spacing[k] for k in (2, 1, 0) if k != axis]
+        in_plane = [float(spacing[k]) for k in (2, 1, 0) if k != axis]
         self.shape = (int(self.slices.shape[1]), int(self.slices.shape[2]))
-        self.spacing_mm = (float(in_plane[0]), float(in_plane[1]))
-        self.places_mm = tuple(k * float(spacing[axis]) for k in range(len(self.slices)))
-        order = [*(k for k in (0, 1, 2) if k != axis), axis]
-        columns = np.reshape(direction, (3, 3))[:, order]
-        self._frame: Frame = (origin, tuple(spacing[k] for k in order), tuple(columns.ravel()))
+        self.spacing_mm = (in_plane[0], in_plane[1])
+        step = float(axes[:, axis] @ across)
+        self.places_mm = tuple(k * step for k in range(len(self.slices)))
+        self._astray_mm = float(np.linalg.norm(axes[:, axis] - step * across)) * (len(self.slices) - 1)
+        if self._astray_mm > 0.1 * in_plane[0]:
+            self.notes.append(
+                f"slices are shifted against each other, by {self._astray_mm:.4g} mm in all: each is"
+                " corrected in its own plane"
+            )
+        columns = np.stack([*direction[:, order[:2]].T, across], axis=1)
+        sizes = (float(spacing[order[0]]), float(spacing[order[1]]), step)
+        self._frame: Frame = (tuple(map(float, origin)), sizes, tuple(columns.ravel()))
 
-    def _open(self, path: Path) -> Frame:
-        """Sets ``voxels`` and the rescaling; returns origin, spacing and direction."""
+    def _open(self, path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sets ``voxels`` and the rescaling; returns the origin and the axes, mm a voxel, as columns."""
+        if suffix_of(path) in NIFTI:
+            nifti = read_nifti(path)
+            self.content, self.voxels = nifti.content, nifti.voxels
+            self.slope, self.intercept, self.notes = nifti.slope, nifti.intercept, nifti.notes
+            return nifti.origin, nifti.axes
         import SimpleITK as sitk
 
-        self.slope, self.intercept = 1.0, 0.0
+        self.header = read_frame(path)
         reader = sitk.ImageFileReader()
         reader.SetFileName(os.fspath(path))
-        reader.ReadImageInformation()
-        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
-            raise CtmarError(
-                f"{path.name}: must be 3D with one value a voxel, got {reader.GetDimension()}D with"
-                f" {reader.GetNumberOfComponents()}"
-            )
-        if suffix_of(path) in NIFTI:
-            self._open_nifti(path)
-        else:
-            self.image = reader.Execute()
-            self.voxels = sitk.GetArrayFromImage(self.image)
+        try:
+            reader.ReadImageInformation()
+            if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+                raise CtmarError(
+                    f"{path.name}: must be 3D with one value a voxel, got {reader.GetDimension()}D with"
+                    f" {reader.GetNumberOfComponents()}"
+                )
+            self.voxels = sitk.GetArrayFromImage(reader.Execute())
+        except RuntimeError as error:
+            raise CtmarError(f"{path.name}: must be a readable volume, got {_said(error, path)}") from None
         if self.voxels.dtype.kind not in "iuf":
             raise CtmarError(f"{path.name}: voxels must be real numbers, got {self.voxels.dtype}")
-        return reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection()
-
-    def _open_nifti(self, path: Path) -> None:
-        stored = (
-            gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
-        )
-        self.bytes = bytearray(stored)
-        order, kind, start, shape, scaling = _nifti_layout(self.bytes)
-        if kind not in NIFTI_TYPES:
-            raise CtmarError(f"{path.name}: voxels must be real numbers, got NIfTI type {kind}")
-        count = math.prod(shape)
-        dtype = np.dtype(order + NIFTI_TYPES[kind])
-        if len(stored) < start + count * dtype.itemsize:
-            raise CtmarError(f"{path.name}: must hold {count} voxels, got fewer: the file is cut")
-        self.voxels = np.frombuffer(self.bytes, dtype, count, start).reshape(shape[::-1])
-        if math.isfinite(scaling[0]) and math.isfinite(scaling[1]) and scaling[0] != 0:
-            self.slope, self.intercept = scaling
+        direction = np.reshape(reader.GetDirection(), (3, 3))
+        return np.asarray(reader.GetOrigin()), direction * np.asarray(reader.GetSpacing())
 
     def read(self, index: int) -> Image:
         """A slice in HU."""
         return np.asarray(self.slices[index] * self.slope + self.intercept, np.float32)
 
     def frame(self) -> Frame:
-        """Where the slices lie, in the order that they are taken in."""
+        """Where the slices lie, in the order that they are taken in, as if they were not shifted."""
         return self._frame
+
+    def astray_mm(self) -> float:
+        """How far a slice at most lies from where :meth:`frame` has it."""
+        return self._astray_mm
 
     def sink(self, folder: Path, derivation: Derivation) -> Sink:
         """The file of the same name in ``folder``."""
@@ -141,20 +157,10 @@ class VolumeScan:
 
     def save(self, path: Path) -> None:
         """Writes the volume with the header it came with."""
-        import SimpleITK as sitk
-
-        suffix = suffix_of(path)
-        if suffix == ".nii":
-            path.write_bytes(self.bytes)
-        elif suffix == ".nii.gz":
-            with gzip.open(path, "wb", compresslevel=4) as file:
-                file.write(self.bytes)
+        if suffix_of(path) in NIFTI:
+            write_nifti(self.content, path)
         else:
-            image = sitk.GetImageFromArray(self.voxels)
-            image.CopyInformation(self.image)
-            for key in self.image.GetMetaDataKeys():
-                image.SetMetaData(key, self.image.GetMetaData(key))
-            sitk.WriteImage(image, os.fspath(path), useCompression=_is_compressed(self.path))
+            write_frame(self.header, self.voxels, path)
 
 
 class _Volume:
@@ -182,30 +188,7 @@ class _Volume:
         self.scan.save(self.path)
 
 
-def _is_compressed(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(4096).decode("latin-1").lower()
-    return "encoding: gz" in head or "compresseddata = true" in head
-
-
-def _nifti_layout(stored: bytearray) -> tuple[str, int, int, tuple[int, ...], tuple[float, float]]:
-    """Byte order, data type, start of the voxels, shape (x, y, z), slope and intercept."""
-    for order in "<>":
-        for size, dims, kind, start, scaling in (
-            (348, (40, "i2"), (70, "i2"), (108, "f4"), (112, "f4")),
-            (540, (16, "i8"), (12, "i2"), (168, "i8"), (176, "f8")),
-        ):
-            if len(stored) < size or int(_numbers(stored, order, 0, "i4", 1)[0]) != size:
-                continue
-            dim = [int(n) for n in _numbers(stored, order, *dims, 8)]
-            shape = tuple(dim[1:4])
-            if dim[0] < 3 or min(shape) < 1 or any(n > 1 for n in dim[4 : dim[0] + 1]):
-                raise ValueError("no 3D volume")
-            slope, intercept = (float(n) for n in _numbers(stored, order, *scaling, 2))
-            data_type = int(_numbers(stored, order, *kind, 1)[0])
-            return order, data_type, int(_numbers(stored, order, *start, 1)[0]), shape, (slope, intercept)
-    raise ValueError("no NIfTI header")
-
-
-def _numbers(stored: bytearray, order: str, place: int, kind: str, count: int) -> NDArray[Any]:
-    return np.frombuffer(stored, order + kind, count, place)
+def _said(error: RuntimeError, path: Path) -> str:
+    """The last sentence of what the library says, without where the file lies."""
+    lines = [line for line in str(error).replace(os.fspath(path), path.name).splitlines() if line.strip()]
+    return flat(lines[-1])[-MOST_SAID:] if lines else type(error).__name__

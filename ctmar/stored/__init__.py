@@ -1,12 +1,17 @@
 """From a stored image to a scan: what is metal in it, the virtual rays, what they say of the metal.
 
-One path, which the correction of scans and the simulation of stored images both take.
+One path, which the correction of scans and the simulation of stored images both take. Its names are imported
+when they are asked for: who only looks at images waits for no torch.
 """
 
-from ctmar.stored.confirm import confirmed_metal
-from ctmar.stored.found import found_scan
-from ctmar.stored.metal import BrightVoxels, MetalRule, find_metal
-from ctmar.stored.scan import MU_WATER, StoredScan, stored_scan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctmar.stored.confirm import confirmed_metal
+    from ctmar.stored.found import found_scan, is_clipped
+    from ctmar.stored.metal import BrightVoxels, MetalRule, find_metal
+    from ctmar.stored.scan import MU_WATER, StoredScan, stored_scan
 
 __all__ = [
     "MU_WATER",
@@ -16,5 +21,19 @@ __all__ = [
     "confirmed_metal",
     "find_metal",
     "found_scan",
+    "is_clipped",
     "stored_scan",
 ]
+_HOMES = {
+    "confirm": ("confirmed_metal",),
+    "found": ("found_scan", "is_clipped"),
+    "metal": ("BrightVoxels", "MetalRule", "find_metal"),
+    "scan": ("MU_WATER", "StoredScan", "stored_scan"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

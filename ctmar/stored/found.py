@@ -27,10 +27,21 @@ def found_scan(
         high_hu: What metal is above; found from the histogram of the middle slice where None.
         kvp: Tube voltage, where it is known.
     """
-    stored = images_hu.numpy()
-    voxels = BrightVoxels()
-    voxels.add(stored[len(stored) // 2])
+    stored, voxels = images_hu.numpy(), _voxels(images_hu)
     rule = voxels.rule() if high_hu is None else MetalRule(high_hu, GROWN_SHARE * high_hu)
     area_mm2 = ray.grid.spacing_mm**2
     bright = torch.from_numpy(np.stack([find_metal(image, area_mm2, rule) for image in stored]))
     return stored_scan(images_hu, bright, ray, mu_water, clipped=voxels.clipped(rule), kvp=kvp)
+
+
+def is_clipped(images_hu: Tensor) -> bool:
+    """Whether the middle one of adjacent slices ``(slice, row, column)`` is cut off in metal."""
+    voxels = _voxels(images_hu)
+    return voxels.clipped(voxels.rule())
+
+
+def _voxels(images_hu: Tensor) -> BrightVoxels:
+    """Those of the middle slice."""
+    voxels = BrightVoxels()
+    voxels.add(images_hu[len(images_hu) // 2].numpy())
+    return voxels

@@ -37,6 +37,7 @@ def stored_scan(
     mu_water: float = MU_WATER,
     *,
     clipped: bool = False,
+    confirm: bool = True,
     kvp: float | None = None,
 ) -> StoredScan:
     """Stored slices as a scan.
@@ -53,6 +54,7 @@ def stored_scan(
         mu_water: Attenuation of water in 1/mm.
         clipped: Whether values are cut off in metal. Its rays then confirm nothing, and all that is bright
             counts as metal.
+        confirm: Whether the rays are asked; else all that is bright counts as metal.
         kvp: Tube voltage, where it is known.
     """
     pairs = zip(images_hu, bright, strict=True)
@@ -60,7 +62,7 @@ def stored_scan(
     bare, whole = (_each(ray, hu_to_mu(hu, mu_water)) for hu in (bare_hu, images_hu))
     scan = _scan(bare, whole, bright, ray, mu_water, kvp)
     first = NMAR().complete(scan).sinogram
-    if not clipped:
+    if confirm and not clipped:
         excess = hu_to_mu(images_hu, mu_water) - hu_to_mu(bare_hu, mu_water)
         metal = torch.stack(
             [confirmed_metal(excess[k], bright[k], bare[k], scan.take(slice(k, k + 1)), first[0, k])
@@ -68,7 +70,8 @@ def stored_scan(
         )  # fmt: skip
         scan = _scan(first[0], whole, metal, ray, mu_water, kvp)
     fill = torch.where(scan.metal_trace, first, scan.measured)
-    return StoredScan(replace(scan, fills={NMAR().key: fill}), bare_hu, bare)
+    scan = replace(scan, fills={NMAR().key: fill}, clipped=(True,) if clipped else ())
+    return StoredScan(scan, bare_hu, bare)
 
 
 def _scan(
@@ -89,7 +92,7 @@ def _scan(
         metal_path_mm=torch.where(trace, path, 0.0)[None],
         mu_water=torch.full((1,), mu_water, dtype=whole.dtype),
         ray=ray,
-        kvp=kvp,
+        kvp=() if kvp is None else (kvp,),
         case_id=("scan",),
     )
 

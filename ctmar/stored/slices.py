@@ -1,11 +1,10 @@
 """Correction of stored images: slice by slice, by the difference that a completed trace makes."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -13,28 +12,17 @@ from ctmar.case import middle_of
 from ctmar.errors import CtmarError
 from ctmar.methods.base import Method, filled
 from ctmar.methods.nmar import NMAR
-from ctmar.stored import MU_WATER, BrightVoxels, MetalRule, find_metal, stored_scan
-from ctmar.stored.metal import LEAST_AREA_MM2
+from ctmar.stored.corrected import Corrected, Image
+from ctmar.stored.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, brightened, find_metal, ran_over
 from ctmar.stored.methods import DEFAULT_METHOD, spread_hu, stored_method
-from ctmar.stored.virtual import padding_mask, virtual_ray
+from ctmar.stored.padding import padding_mask
+from ctmar.stored.scale import Scale
+from ctmar.stored.scan import MU_WATER, stored_scan
+from ctmar.stored.virtual import virtual_ray
 from ctmar.units import AIR_HU
 
-Image = NDArray[np.float32]
 SQUARE_TOLERANCE = 1e-3
 """Pixels whose sides differ by less are square."""
-
-
-class Corrected(NamedTuple):
-    """A corrected slice; each ``(row, column)``."""
-
-    image_hu: Image
-    """HU, equal to the stored image in metal, in padding and, bit for bit, in a slice without metal."""
-    kept: NDArray[np.bool_]
-    """Where nothing was changed: metal and padding, or the whole slice."""
-    metal: NDArray[np.bool_]
-    """The metal, without streaks that were as bright (:func:`~ctmar.stored.confirm.confirmed_metal`)."""
-    spread_hu: Image | None
-    """Disagreement of plausible methods (:func:`~ctmar.stored.methods.spread_hu`), where asked for."""
 
 
 class SliceCorrector:
@@ -83,7 +71,7 @@ class SliceCorrector:
     @property
     def reach(self) -> int:
         """Slices on either side that the method looks at."""
-        return (self.method.slices or 1) // 2
+        return self.method.neighbours
 
     @property
     def area_mm2(self) -> float:
@@ -143,6 +131,8 @@ class SliceCorrector:
     def _slice(self, image_hu: Image, metal: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """The slice as it is projected: on square pixels, padding as air."""
         air = np.where(padding_mask(image_hu), np.float32(AIR_HU), image_hu).astype(np.float32)
+        if self.clipped:
+            air = brightened(air, metal).astype(np.float32)
         if self._square:
             return torch.from_numpy(air), torch.from_numpy(metal)
         return (
@@ -164,7 +154,7 @@ class SliceCorrector:
 
 
 def correct(
-    volume_hu: NDArray[np.floating],
+    volume_hu: ArrayLike,
     spacing_mm: tuple[float, float, float],
     *,
     method: str | Method = DEFAULT_METHOD,
@@ -175,7 +165,8 @@ def correct(
     """A corrected volume; the Python call behind ``ctmar correct``.
 
     Args:
-        volume_hu: ``(slice, row, column)`` in HU, slices across the axis of rotation; not changed.
+        volume_hu: ``(slice, row, column)`` in HU, slices across the axis of rotation; an array, a tensor or
+            lists; not changed.
         spacing_mm: Voxel size in the order (x, y, z), as SimpleITK has it.
         method: ``li``, ``nmar``, ``fsnmar``, ``mbhc``, ``tv``, or any :class:`~ctmar.methods.base.Method`.
         rule: What counts as metal; found from the volume's own histogram where None.
@@ -186,25 +177,70 @@ def correct(
         float32, the volume's shape. Slices without metal, the metal and the padding are as they were.
 
     Raises:
-        CtmarError: Not three axes, not finite, no positive spacing, or an unknown method.
+        CtmarError: Not three axes, not finite, not in HU, no positive spacing, or an unknown method.
     """
-    if volume_hu.ndim != 3:
-        raise CtmarError(f"volume must have the axes slice, row and column, got {volume_hu.ndim} axes")
-    volume = volume_hu.astype(np.float32)
-    bright = BrightVoxels()
+    volume = _as_volume(volume_hu)
+    out = np.empty_like(volume)
+    slices = corrected_slices(volume, spacing_mm, method, rule, min_area_mm2, backend)
+    for index, corrected in enumerate(slices):
+        out[index] = corrected.image_hu
+    return out
+
+
+def corrected_slices(
+    volume_hu: ArrayLike,
+    spacing_mm: tuple[float, float, float],
+    method: str | Method = DEFAULT_METHOD,
+    rule: MetalRule | None = None,
+    min_area_mm2: float = LEAST_AREA_MM2,
+    backend: str = "auto",
+) -> Iterator[Corrected]:
+    """The slices of :func:`correct` one after another, each with the metal that was found in it.
+
+    Takes and refuses what :func:`correct` does.
+    """
+    volume, method = _as_volume(volume_hu), stored_method(method)
+    if len(spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing_mm):
+        raise CtmarError(f"pixel spacing must be positive, of x, y and z, got {tuple(spacing_mm)}")
+    bright, scale = BrightVoxels(), Scale()
     for image in volume:
         bright.add(image)
+        scale.add(image)
+    scale.check()
     if rule is None:
         rule = bright.rule(min_area_mm2)
     spacing = float(spacing_mm[1]), float(spacing_mm[0])
-    corrector = SliceCorrector(volume_hu.shape[1:], spacing, method, backend, bright.clipped(rule))
-    metal = [find_metal(image, corrector.area_mm2, rule) for image in volume]
-    out = np.empty_like(volume)
+    metal = [find_metal(image, spacing[0] * spacing[1], rule) for image in volume]
+    clipped = bright.clipped(rule) or any(ran_over(*pair).any() for pair in zip(volume, metal, strict=True))
+    corrector = SliceCorrector(volume.shape[1:], spacing, method, backend, clipped)
     reach = corrector.reach
     for index in range(len(volume)):
         near = [min(max(index + step, 0), len(volume) - 1) for step in range(-reach, reach + 1)]
-        out[index] = corrector.correct([volume[k] for k in near], [metal[k] for k in near]).image_hu
-    return out
+        yield corrector.correct([volume[k] for k in near], [metal[k] for k in near])
+
+
+def _as_volume(volume_hu: ArrayLike) -> Image:
+    """The numbers of an array, a tensor or lists.
+
+    Raises:
+        CtmarError: Something else, not three axes, or NaN.
+    """
+    if isinstance(volume_hu, Tensor):
+        volume_hu = volume_hu.detach().cpu().numpy()
+    try:
+        volume = np.asarray(volume_hu)
+        if volume.dtype.kind not in "iuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        raise CtmarError("volume must be an array of real numbers, got something else") from None
+    if volume.ndim != 3 or not volume.size:
+        raise CtmarError(
+            f"volume must have the axes slice, row and column, got {volume.ndim} axes of {volume.shape}"
+        )
+    if not np.isfinite(volume).all():
+        count = int((~np.isfinite(volume)).sum())
+        raise CtmarError(f"volume must be finite, got {count} NaN or infinite voxels")
+    return volume.astype(np.float32, copy=False)
 
 
 def _resampled(image: Image, shape: tuple[int, int]) -> Image:

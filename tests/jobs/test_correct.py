@@ -42,7 +42,7 @@ def folder(with_rods: Scan, tmp_path: Path) -> Path:
 
 
 def test_the_light_names_are_those_of_the_package() -> None:
-    from ctmar.clinical.job import EXTRAS
+    from ctmar.clinical.request import EXTRAS
     from ctmar.stored.methods import DEFAULT_METHOD, STORED
 
     assert set(arguments.METHODS) == {*STORED, *NETWORKS} and arguments.METHODS[0] == DEFAULT_METHOD

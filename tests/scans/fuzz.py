@@ -7,24 +7,20 @@ stays.
 
 import io
 import sys
-import tempfile
-import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pydicom
-import torch
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from ctmar.clinical.job import Request, correct_file
 from ctmar.errors import CtmarError
-from ctmar.scans.dicom.files import quiet_pydicom
 from ctmar.stored.methods import STORED
 from tests.scans.dicom_maker import ct_slice, write
+from tests.scans.seeds import run_seeds
 
 PIXELS = 24
 ODD_NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 4096, 65535, 65536, 2**31 - 1, -(2**31), 2**32)
@@ -230,19 +226,8 @@ def one(seed: int, folder: Path, kinds: tuple[str, ...] = KINDS) -> str:
 
 def main(count: int = 1000, first: int = 0) -> int:
     """Runs the seeds; the number that failed."""
-    quiet_pydicom()
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    seen: Counter[str] = Counter()
-    for seed in range(first, first + count):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                seen[one(seed, Path(folder))] += 1
-            except Exception:
-                seen["failed"] += 1
-                print(f"seed {seed}:\n{traceback.format_exc()}", flush=True)
-    print(dict(seen))
-    return seen["failed"]
+    return run_seeds(one, range(first, first + count))
 
 
 if __name__ == "__main__":

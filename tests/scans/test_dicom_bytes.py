@@ -28,6 +28,8 @@ CHANGED = {
     *("ContentDate", "SeriesTime", "ContentTime", "SeriesDescription", "DerivationDescription"),
     *("SourceImageSequence", "DerivationCodeSequence", "SeriesInstanceUID", "SeriesNumber", "PixelData"),
     *("ContributingEquipmentSequence", "DerivationImageSequence", "SourceImageEvidenceSequence"),
+    *("ReferencedSeriesSequence", "CodingSchemeIdentificationSequence"),
+    *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "FrameVOILUTSequence"),
     "FrameType",
 }
 NUMBERS = ("AT", "US", "SS", "UL", "SL", "FL", "FD", "OW", "OF")

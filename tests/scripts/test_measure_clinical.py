@@ -44,14 +44,20 @@ def test_the_rows_are_written_as_json(
 ) -> None:
     asked: list[tuple[list[str], bool]] = []
 
-    def simulated(methods: dict, clipped: bool = False) -> dict[str, list[float]]:
+    def simulated(methods: dict, clipped: bool = False) -> tuple[dict, dict]:
         asked.append((list(methods), clipped))
-        return {"uncorrected": [100.0, 300.0]} | {name: [50.0, 50.0] for name in methods}
+        reading = measure_clinical.Reading(0.9, 4, 1, -20.0), measure_clinical.Reading(0.7, 4, 0, 10.0)
+        return {"uncorrected": [100.0, 300.0]} | {name: [50.0, 50.0] for name in methods}, {"nmar": reading}
 
     monkeypatch.setattr(measure_clinical, "simulated", simulated)
     words = ["simulated", "--scans", "14", "--clipped", "--methods", "default,nmar,pretrained_mbhc"]
     assert run(monkeypatch, *words, "--json", tmp_path / "f.json") == 0
-    rows = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    found = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    rows = found["rows"]
+    assert found["name"] == "clinical-cut-off" and found["errors"]["nmar"] == [50.0, 50.0]
+    assert found["tables"][0]["rows"][1] == ["default", [50.0, 50.0, 50.0], 50.0, 75.0]
+    assert found["tables"][1]["rows"] == [] and found["tables"][2]["rows"][0] == ["default", 0]
+    assert found["tables"][3]["rows"] == [["nmar", 0.8, 0.7, 12.5, 8, -5.0, -20.0, 2]]
     assert asked == [(["default", "nmar", "pretrained_mbhc"], True)]
     assert [row["method"] for row in rows] == ["uncorrected", "default", "nmar", "pretrained_mbhc"]
     assert all(set(row) == KEYS for row in rows) and rows[1]["off_uncorrected"] == 0.75
@@ -62,7 +68,7 @@ def test_the_rows_are_written_as_json(
     ("words", "message"),
     [
         (("simulated", "--scans", "40"), "argument --scans: invalid choice: 40"),
-        (("simulated", "--methods", "magic"), "--methods must be from default, mbhc, nmar"),
+        (("simulated", "--methods", "magic"), "--methods must be from default, physics, mbhc, nmar"),
         (("simulated", "--json", "/no/such/f.json"), "--json must lie in a folder that exists"),
         (("series",), "series needs a folder"),
     ],
@@ -103,7 +109,7 @@ def test_a_scan_is_measured_near_its_metal(clipped: bool) -> None:
         told.append(cut_off)
         return measure_clinical.NMAR()
 
-    found = measure_clinical.one_case(simulator, 0, {"mine": make_method}, clipped)
+    found, read = measure_clinical.one_case(simulator, 0, {"mine": make_method}, clipped)
     assert set(found) == {"uncorrected", "mine", "raw li", "raw nmar"} and len(told) == 1
     case, spacing = simulator.case("test", 0), simulator.ray.grid.spacing_mm
     stored = case.scan.image_hu(case.scan.measured)[0, 0].numpy().round()
@@ -112,3 +118,5 @@ def test_a_scan_is_measured_near_its_metal(clipped: bool) -> None:
     near = near_metal_mask(case.truth.body_mask[0, 0], case.scan.metal_mask[0, 0], spacing)
     error = torch.from_numpy(image - case.truth.reference_hu[0, 0].numpy())[near]
     assert found["mine"] == pytest.approx(float(np.sqrt(np.mean(error.numpy() ** 2))), rel=1e-6)
+    assert set(read) == {"uncorrected", "mine"} and np.isnan(read["uncorrected"].dice)
+    assert 0.0 < read["mine"].dice <= 1.0

@@ -175,7 +175,7 @@ def test_line_integrals_scale_with_the_attenuation_of_water(image: Tensor, brigh
 
 
 def test_what_is_known_of_the_scan_travels_with_it(found: StoredScan, image: Tensor, ray: Ray) -> None:
-    assert found.scan.kvp is None and len(found.scan) == 1 and found.scan.ray is ray
+    assert found.scan.kvp == () and len(found.scan) == 1 and found.scan.ray is ray
     told = stored_scan(image[None], torch.zeros_like(found.scan.metal_mask[0]), ray, kvp=120.0)
-    assert told.scan.kvp == 120.0
+    assert told.scan.kvp == (120.0,)
     assert replace(told.scan, kvp=None).case_id == found.scan.case_id

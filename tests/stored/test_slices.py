@@ -11,8 +11,10 @@ from ctmar.errors import CtmarError
 from ctmar.methods import NMAR, Method
 from ctmar.metrics import near_metal_mask
 from ctmar.stored import MU_WATER, stored_scan
-from ctmar.stored.slices import Corrected, _resampled
-from ctmar.stored.virtual import padding_mask, trace_of, virtual_ray
+from ctmar.stored.corrected import Corrected
+from ctmar.stored.padding import padding_mask
+from ctmar.stored.slices import _resampled
+from ctmar.stored.virtual import trace_of, virtual_ray
 from tests.stored_images import SPACING_MM, body, disk
 
 RULE = MetalRule(2500, 2000)

@@ -1,14 +1,17 @@
 """Copies of slices: what lies at the same place and holds the same pixels. A shared UID alone is no copy."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
-from ctmar.scans.dicom.files import Header
-from ctmar.stored.slices import Image
+from ctmar.scans.dicom.headers import Header
+from ctmar.stored.corrected import Image
 
-PLACE_DECIMALS = 3
+SAME_PLACE_MM = 1e-3
+CELL_MM = 1.0
+"""Slices are looked for in cells of this size, and in the next ones."""
 ReadImage = Callable[[Header], Image]
 
 
@@ -33,23 +36,36 @@ def without_copies(headers: Sequence[Header], read: ReadImage) -> tuple[list[Hea
             digests[path] = hashlib.sha256(b"".join(read(frame).tobytes() for frame in image)).digest()
         return digests[path]
 
+    files: list[list[Header]] = []
     kept: dict[Hashable, list[list[Header]]] = {}
     for image in images.values():
-        there = kept.setdefault(tuple(map(_place, image)), [])
-        if not any(_alike(image, other) and digest(image) == digest(other) for other in there):
-            there.append(image)
-    files = [image for there in kept.values() for image in there]
+        near = (other for cell in _cells(image[0], (-1, 0, 1)) for other in kept.get(cell, []))
+        if not any(_coincide(image, other) and digest(image) == digest(other) for other in near):
+            files.append(image)
+            for cell in _cells(image[0], (0,)):
+                kept.setdefault(cell, []).append(image)
     slices = [header for image in files for header in image]
     return slices, _notes(len(headers) - len(slices), files)
 
 
-def _place(header: Header) -> Hashable:
-    """Where a slice lies; where the header does not say, what it is called, and else itself."""
+def _cells(header: Header, steps: Sequence[int]) -> list[Hashable]:
+    """Where to look for the copies of a slice: by its place; where it has none, by what it is called."""
     if header.position is not None:
-        return tuple(round(x, PLACE_DECIMALS) + 0.0 for x in header.position)
+        at = math.floor(header.position[2] / CELL_MM)
+        return [at + step for step in steps]
     if header.instance or header.instance_number:
-        return header.instance, header.instance_number, header.frame
-    return header.path, header.frame
+        return [(header.instance, header.instance_number)]
+    return [header.path]
+
+
+def _coincide(one: Sequence[Header], other: Sequence[Header]) -> bool:
+    return len(one) == len(other) and _alike(one, other) and all(map(_same_place, one, other))
+
+
+def _same_place(one: Header, other: Header) -> bool:
+    if one.position is None or other.position is None:
+        return one.position is other.position and one.frame == other.frame
+    return max(abs(a - b) for a, b in zip(one.position, other.position, strict=True)) <= SAME_PLACE_MM
 
 
 def _alike(one: Sequence[Header], other: Sequence[Header]) -> bool:

@@ -1,11 +1,24 @@
 """The header of a derived image: whose it is stays, what it is and how it came to be is said anew."""
 
 import datetime
+import uuid
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ctmar.scans.dicom.elements import Element, Elements, elements_of, items_of, sequence_of
-from ctmar.scans.dicom.files import CT_IMAGE, ENHANCED_CT
+from ctmar.scans.dicom.headers import CT_IMAGE, ENHANCED_CT, series_of
+from ctmar.scans.dicom.origin import (
+    add_equipment,
+    add_scheme,
+    add_series,
+    derivation_codes,
+    evidence,
+    reference,
+)
+from ctmar.scans.dicom.tags import PADDING, as_ascii, even, tag_of
+from ctmar.scans.dicom.windows import add_presets
 from ctmar.scans.stack import Derivation
 
 STALE = (
@@ -21,7 +34,11 @@ STALE = (
 """What described the old pixels, or vouched for them."""
 LONGEST_DESCRIPTION = 64
 """Characters of a series description."""
-PADDING, ESCAPE = b" \0", b"\x1b"
+NUMBERED_FROM, LARGEST_NUMBER = 1000, 2**31 - 1
+ESCAPE = b"\x1b"
+SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+DERIVATION, FRAME_TYPE, WINDOWS = "DerivationImageSequence", "CTImageFrameTypeSequence", "FrameVOILUTSequence"
+"""What groups of frames say of how they came to be, of their kind, and of how to look at them."""
 KANJI = (b"$@", b"$B", b"$(")
 """Escapes to sets of two bytes in the place of ASCII."""
 
@@ -32,33 +49,44 @@ class Identity:
 
     Attributes:
         derivation: How the pixels came to be.
+        source: SeriesInstanceUID of the original, which repeatable UIDs follow from.
+        now: When it was made.
         series: Its SeriesInstanceUID.
         study: A StudyInstanceUID for files that have none.
         frame_of_reference: The same for the frame of reference.
-        now: When it was made.
     """
 
     derivation: Derivation
-    series: str = ""
-    study: str = ""
-    frame_of_reference: str = ""
+    source: str = ""
     now: datetime.datetime = field(default_factory=datetime.datetime.now)
+    series: str = field(init=False)
+    study: str = field(init=False)
+    frame_of_reference: str = field(init=False)
 
     def __post_init__(self) -> None:
-        from pydicom.uid import generate_uid
+        self._seen: Counter[str] = Counter()
+        self.series, self.study, self.frame_of_reference = map(self._uid, ("series", "study", "frame"))
 
-        # Without a prefix: 2.25 and a random UUID, which need no registered root.
-        self.series = self.series or generate_uid(prefix=None)
-        self.study = self.study or generate_uid(prefix=None)
-        self.frame_of_reference = self.frame_of_reference or generate_uid(prefix=None)
+    def instance(self, source: str) -> str:
+        """The UID of the image derived from one of that UID; another one if there are two of it."""
+        self._seen[source] += 1
+        return self._uid(f"image {self._seen[source]} {source}") if source else self._uid("")
+
+    def _uid(self, what: str) -> str:
+        """2.25 and a UUID, which need no registered root (PS3.5, B.2)."""
+        if not (self.derivation.repeatable and self.source and what):
+            return f"2.25.{uuid.uuid4().int}"
+        name = "\n".join(("ctmar", self.source, self.derivation.method, what))
+        return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
 def derive(elements: Elements, dataset: Any, identity: Identity) -> tuple[str, str]:
     """Makes the elements of the original, which are changed, those of an image derived from it.
 
-    Patient, study, geometry, rescaling and windows stay; UIDs of image and series, image type, derivation,
-    source and equipment are those of the derived image (PS3.3 C.7.6.1, C.12.1, C.7.5.2). What is added is
-    ASCII, which every character set holds; what stays are the bytes that came.
+    Patient, study, scanner, geometry and rescaling stay, and so do windows, with two more. UIDs of image and
+    series, image type, derivation, source and contributing equipment are those of the derived image (PS3.3
+    C.7.6.1, C.12.1, C.12.2). What is added is ASCII, which every character set holds; what stays are the
+    bytes that came.
 
     Args:
         elements: Of the original.
@@ -69,7 +97,6 @@ def derive(elements: Elements, dataset: Any, identity: Identity) -> tuple[str, s
         Class and UID of the derived image.
     """
     from pydicom.dataset import Dataset
-    from pydicom.uid import generate_uid
 
     kind = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or CT_IMAGE)
     source = str(dataset.get("SOPInstanceUID") or dataset.file_meta.get("MediaStorageSOPInstanceUID") or "")
@@ -77,7 +104,7 @@ def derive(elements: Elements, dataset: Any, identity: Identity) -> tuple[str, s
     for name in STALE:
         elements.pop(tag_of(name), None)
     new = Dataset()
-    new.SOPInstanceUID, new.SeriesInstanceUID = generate_uid(prefix=None), identity.series
+    new.SOPInstanceUID, new.SeriesInstanceUID = identity.instance(source), identity.series
     for name, value in (
         ("SOPClassUID", kind),
         ("StudyInstanceUID", identity.study),
@@ -85,37 +112,32 @@ def derive(elements: Elements, dataset: Any, identity: Identity) -> tuple[str, s
     ):
         if not dataset.get(name):
             setattr(new, name, value)
-    new.SeriesNumber = 1000 + int(dataset.get("SeriesNumber") or 0)
+    new.SeriesNumber = derived_number(series_of(dataset)[1])
     new.DerivationDescription = as_ascii(identity.derivation.text)
-    new.DerivationCodeSequence = _derivation_codes()
+    new.DerivationCodeSequence = derivation_codes()
     if source:
-        new.SourceImageSequence = [_reference(kind, source)]
-    if "PerFrameFunctionalGroupsSequence" in dataset:
+        new.SourceImageSequence = [reference(kind, source)]
+    if source and series:
+        add_series(elements, kind, source, series)
+    if PER_FRAME in dataset:
         _mark_frames(elements, kind, source)
         if source and study and series:
-            new.SourceImageEvidenceSequence = [_evidence(kind, source, study, series)]
+            new.SourceImageEvidenceSequence = [evidence(kind, source, study, series)]
+    else:
+        add_presets(elements)
     _stamp(new, identity.now)
     _mark_type(elements, "ImageType", kind)
     _describe(elements, len(str(dataset.get("SeriesDescription") or "")), identity)
-    equipment = tag_of("ContributingEquipmentSequence")
-    added = elements_of(_equipment(identity))
-    elements[equipment] = sequence_of([*items_of(elements.get(equipment)), added])
+    add_equipment(elements, identity.derivation, identity.now.strftime("%Y%m%d%H%M%S.%f"))
+    add_scheme(elements)
     elements.update(elements_of(new))
     return kind, str(new.SOPInstanceUID)
 
 
-def tag_of(keyword: str) -> int:
-    """The tag of an attribute of the standard."""
-    from pydicom.datadict import tag_for_keyword
-
-    tag = tag_for_keyword(keyword)
-    assert tag is not None, keyword
-    return tag
-
-
-def as_ascii(text: str) -> str:
-    """What any character set can hold of a text."""
-    return text.encode("ascii", "replace").decode()
+def derived_number(series_number: str) -> int:
+    """A thousand above the original's, where that is a number and both fit into 32 bits."""
+    number = int(series_number) if series_number.lstrip("+-").isdecimal() else 0
+    return NUMBERED_FROM + number if abs(number) <= LARGEST_NUMBER - NUMBERED_FROM else NUMBERED_FROM
 
 
 def derived_type(image_type: bytes, kind: str) -> bytes:
@@ -127,7 +149,7 @@ def derived_type(image_type: bytes, kind: str) -> bytes:
 def _mark_type(elements: Elements, keyword: str, kind: str) -> None:
     tag = tag_of(keyword)
     old = elements[tag].value if tag in elements else b""
-    elements[tag] = Element("CS", _even(derived_type(old, kind)))
+    elements[tag] = Element("CS", even(derived_type(old, kind)))
 
 
 def _describe(elements: Elements, length: int, identity: Identity) -> None:
@@ -137,7 +159,7 @@ def _describe(elements: Elements, length: int, identity: Identity) -> None:
     suffix = f" MAR {as_ascii(identity.derivation.method)}".encode()[:LONGEST_DESCRIPTION]
     room = LONGEST_DESCRIPTION - len(suffix)
     kept = (old if length <= room else shortened(old, room)) or b"CT"
-    elements[tag] = Element("LO", _even(kept + _back_to_ascii(kept) + suffix))
+    elements[tag] = Element("LO", even(kept + _back_to_ascii(kept) + suffix))
 
 
 def shortened(text: bytes, room: int) -> bytes:
@@ -157,10 +179,6 @@ def _back_to_ascii(text: bytes) -> bytes:
     return b"\x1b(B" if in_use and in_use[-1] in KANJI else b""
 
 
-def _even(value: bytes) -> bytes:
-    return value + b" " * (len(value) % 2)
-
-
 def _stamp(dataset: Any, now: datetime.datetime) -> None:
     day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S.%f")
     for what in ("InstanceCreation", "Content", "Series"):
@@ -170,75 +188,34 @@ def _stamp(dataset: Any, now: datetime.datetime) -> None:
 
 def _mark_frames(elements: Elements, kind: str, source: str) -> None:
     """Says of the frames of a multi-frame image what the image says of itself."""
-    from pydicom.dataset import Dataset
-
-    of_frame, of_type = tag_of("DerivationImageSequence"), tag_of("CTImageFrameTypeSequence")
-    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        groups = items_of(elements.get(tag_of(name)))
-        for number, group in enumerate(groups, start=1):
-            types = items_of(group.get(of_type))
-            for frame_type in types:
-                _mark_type(frame_type, "FrameType", kind)
-            if types:
-                group[of_type] = sequence_of(types)
-            group.pop(of_frame, None)
-            if name.startswith("PerFrame"):
-                derivation = Dataset()
-                derivation.DerivationCodeSequence = _derivation_codes()
-                if source:
-                    reference = _reference(kind, source)
-                    reference.ReferencedFrameNumber = number
-                    derivation.SourceImageSequence = [reference]
-                group[of_frame] = sequence_of([elements_of(derivation)])
-        if groups:
-            elements[tag_of(name)] = sequence_of(groups)
+    groups = {tag_of(name): items_of(elements.get(tag_of(name))) for name in (SHARED, PER_FRAME)}
+    shared, frames = groups.values()
+    if shared and not any(tag_of(WINDOWS) in group for group in [*shared, *frames]):
+        shared[0][tag_of(WINDOWS)] = sequence_of([{}])
+    for group in [*shared, *frames]:
+        group.pop(tag_of(DERIVATION), None)
+        _change_items(group, FRAME_TYPE, lambda item: _mark_type(item, "FrameType", kind))
+        _change_items(group, WINDOWS, add_presets)
+    for number, group in enumerate(frames, start=1):
+        group[tag_of(DERIVATION)] = sequence_of([elements_of(_derivation(kind, source, number))])
+    elements |= {tag: sequence_of(items) for tag, items in groups.items() if items}
 
 
-def _reference(kind: str, instance: str) -> Any:
+def _change_items(group: Elements, keyword: str, change: Callable[[Elements], None]) -> None:
+    items = items_of(group.get(tag_of(keyword)))
+    for item in items:
+        change(item)
+    if items:
+        group[tag_of(keyword)] = sequence_of(items)
+
+
+def _derivation(kind: str, source: str, frame: int) -> Any:
     from pydicom.dataset import Dataset
 
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = kind, instance
-    item.PurposeOfReferenceCodeSequence = [
-        _code("121322", "DCM", "Source image for image processing operation")
-    ]
-    return item
-
-
-def _evidence(kind: str, instance: str, study: str, series: str) -> Any:
-    """Where the source of a multi-frame image is to be found."""
-    from pydicom.dataset import Dataset
-
-    image, of_series, of_study = Dataset(), Dataset(), Dataset()
-    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = kind, instance
-    of_series.SeriesInstanceUID, of_series.ReferencedSOPSequence = series, [image]
-    of_study.StudyInstanceUID, of_study.ReferencedSeriesSequence = study, [of_series]
-    return of_study
-
-
-def _derivation_codes() -> list[Any]:
-    """CID 7203 has no code for metal artifacts: what was done to the pixels, and a code of this project."""
-    return [
-        _code("113042", "DCM", "Pixel by pixel addition"),
-        _code("MAR", "99CTMAR", "Metal artifact reduction"),
-    ]
-
-
-def _equipment(identity: Identity) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [_code("109103", "DCM", "Modifying Equipment")]
-    item.Manufacturer = item.ManufacturerModelName = "ctmar"
-    item.SoftwareVersions = identity.derivation.version
-    item.ContributionDateTime = identity.now.strftime("%Y%m%d%H%M%S.%f")
-    item.ContributionDescription = "Metal artifact reduction; not a medical device"
-    return item
-
-
-def _code(value: str, scheme: str, meaning: str) -> Any:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    item.DerivationCodeSequence = derivation_codes()
+    if source:
+        image = reference(kind, source)
+        image.ReferencedFrameNumber = frame
+        item.SourceImageSequence = [image]
     return item

@@ -34,11 +34,12 @@ from ctmar.scans.dicom.encoding import (
 Buffer = bytes | mmap.mmap
 
 
-def read_elements(path: Path, dataset: Any) -> Elements:
+def read_elements(path: Path, dataset: Any, name: str) -> Elements:
     """The elements of a file, without its pixels and group lengths.
 
     Args:
         path: The file.
+        name: What messages call it.
         dataset: As pydicom read it, which says in which byte order.
 
     Raises:
@@ -47,7 +48,7 @@ def read_elements(path: Path, dataset: Any) -> Elements:
     try:
         return _of_file(path, dataset)
     except CtmarError as error:
-        raise CtmarError(f"{path.name}: {error}") from None
+        raise CtmarError(f"{name}: {error}") from None
 
 
 def elements_of(dataset: Any) -> Elements:
@@ -114,16 +115,17 @@ def _of_file(path: Path, dataset: Any) -> Elements:
         start = _end_of_meta(data)
         if dataset.file_meta.get("TransferSyntaxUID") == DEFLATED:
             inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:])
-            return _parsed(inflated, 0, None, Encoding(not _is_vr(inflated[4:6]), little))
+            return _parsed(inflated, 0, None, Encoding(not is_vr(inflated[4:6]), little))
         # The file is what it is, also where its transfer syntax says otherwise.
-        return _parsed(data, start, None, Encoding(not _is_vr(data[start + 4 : start + 6]), little))
+        return _parsed(data, start, None, Encoding(not is_vr(data[start + 4 : start + 6]), little))
 
 
 def _item(value: bytes) -> bytes:
     return struct.pack("<HHL", ITEM >> 16, ITEM & 0xFFFF, len(value)) + value
 
 
-def _is_vr(letters: bytes) -> bool:
+def is_vr(letters: bytes) -> bool:
+    """Whether two bytes can be a VR."""
     return letters.isalpha() and letters.isupper()
 
 
@@ -133,8 +135,13 @@ def _is_long(vr: str) -> bool:
     return vr in EXPLICIT_VR_LENGTH_32
 
 
+def start_of(data: Buffer) -> int:
+    """Where a file's elements begin: behind preamble and prefix, where it has them."""
+    return START if data[START - 4 : START] == b"DICM" else 0
+
+
 def _end_of_meta(data: Buffer) -> int:
-    at = START
+    at = start_of(data)
     while at + 8 <= len(data) and struct.unpack_from("<H", data, at)[0] == 2:
         _, _, length, at = _head(data, at, EXPLICIT_LITTLE)
         at += length
@@ -192,7 +199,7 @@ def _head(data: Buffer, at: int, encoding: Encoding) -> tuple[int, str | None, i
     group, number, length = struct.unpack_from(f"{encoding.order}HHL", data, at)
     tag, vr = group << 16 | number, data[at + 4 : at + 6]
     # Some writers switch to implicit VR inside a sequence.
-    if encoding.implicit or group == 0xFFFE or not _is_vr(vr):
+    if encoding.implicit or group == 0xFFFE or not is_vr(vr):
         return tag, None, length, at + 8
     if _is_long(vr.decode()):
         return tag, vr.decode(), struct.unpack_from(f"{encoding.order}L", data, at + 8)[0], at + 12
@@ -237,7 +244,7 @@ def _end_of_item(data: Buffer, at: int, end: int, encoding: Encoding) -> int:
 
 def _inner(data: Buffer, at: int, vr: str | None, encoding: Encoding) -> Encoding:
     """How the items of a sequence are encoded: those of an unknown VR implicitly (PS3.5, 6.2.2), mostly."""
-    return encoding if vr != "UN" else Encoding(not _is_vr(data[at + 12 : at + 14]), encoding.little)
+    return encoding if vr != "UN" else Encoding(not is_vr(data[at + 12 : at + 14]), encoding.little)
 
 
 def _looked_up(raw: _Raw, before: Elements, signed: bool) -> str:

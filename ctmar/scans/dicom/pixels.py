@@ -8,19 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.errors import CtmarError
+from ctmar.scans.dicom.files import File
+from ctmar.scans.dicom.overlays import overlay_bits
+from ctmar.scans.dicom.padding import Padding
+from ctmar.scans.dicom.reading import JPEGS, RLE, check_syntax, syntax_of
 
-RLE = "1.2.840.10008.1.2.5"
-JPEGS = {
-    "1.2.840.10008.1.2.4.50": "JPEG baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG extended",
-    "1.2.840.10008.1.2.4.57": "JPEG lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG lossless",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS near lossless",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
-}
-"""Decoded by GDCM inside SimpleITK, which has a decoder for each of them."""
 SHAPING = (
     "Rows",
     "Columns",
@@ -33,36 +25,40 @@ SHAPING = (
 )
 
 
-def stored_pixels(dataset: Any, frame: int | None, path: Path) -> NDArray[np.integer]:
+def stored_pixels(dataset: Any, frame: int | None, file: File) -> NDArray[np.integer]:
     """Stored values ``(row, column)`` of a frame, or of a single-frame image, in the file's own type.
 
     Args:
         dataset: The whole dataset, with its pixels.
         frame: Number of the frame from 0; None for a single-frame image.
-        path: Its file, for messages.
+        file: Its file, for messages.
 
     Raises:
-        CtmarError: No or too few pixels, an unknown transfer syntax, bits set above BitsStored.
+        CtmarError: No or too few pixels, an unknown transfer syntax, bits set above BitsStored that are
+            neither an overlay's nor padding's.
     """
     if "PixelData" not in dataset:
-        raise CtmarError(f"{path.name}: PixelData must be there, got none")
-    syntax = dataset.file_meta.TransferSyntaxUID
+        raise CtmarError(f"{file.name}: PixelData must be there, got none")
+    check_syntax(dataset, file)
+    if dataset["PixelData"].is_undefined_length and not dataset.file_meta.get("TransferSyntaxUID"):
+        raise CtmarError(f"{file.name}: TransferSyntaxUID of compressed pixels must be stated, got none")
+    syntax = syntax_of(dataset)
     number, count = frame or 0, int(dataset.get("NumberOfFrames") or 1)
     if syntax in JPEGS:
-        values = _decoded(dataset, number, count, path)
+        values = _decoded(dataset, number, count, file)
     elif syntax == RLE:
-        from pydicom.pixels import pixel_array
+        from pydicom.pixels import get_decoder
 
-        values = pixel_array(dataset, index=number, raw=True)
-    elif syntax.is_encapsulated:
-        raise CtmarError(f"{path.name}: the transfer syntax must be one that is read here, got {syntax.name}")
+        decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+        options: Any = {"raw": True, "correct_unused_bits": False}
+        values, _ = decoder.as_array(dataset, index=number, **options)
     else:
-        values = _plain(dataset, number, path)
+        values = _plain(dataset, number, file)
     if values.shape != (dataset.Rows, dataset.Columns):
         raise CtmarError(
-            f"{path.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got {values.shape}"
+            f"{file.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got {values.shape}"
         )
-    return in_range(values, int(dataset.BitsStored), path)
+    return values
 
 
 def pixel_type(dataset: Any, order: str = "<") -> np.dtype[Any]:
@@ -70,31 +66,52 @@ def pixel_type(dataset: Any, order: str = "<") -> np.dtype[Any]:
     return np.dtype(f"{order}{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}")
 
 
-def in_range(values: NDArray[np.integer], bits: int, path: Path) -> NDArray[np.integer]:
-    """The values with the sign of ``bits`` bits; refused where an unsigned one needs more."""
+def in_range(
+    values: NDArray[np.integer], dataset: Any, padding: Padding | None, file: File
+) -> NDArray[np.integer]:
+    """The values of the stored bits, with their sign; overlays in the bits above are taken off.
+
+    A signed value may leave the bits above empty or fill them with its sign, but a file does one of both.
+
+    Raises:
+        CtmarError: A value, other than declared padding, that needs more bits.
+    """
+    bits = int(dataset.BitsStored)
     spare = 8 * values.dtype.itemsize - bits
     if not spare:
         return values
-    signed: NDArray[np.integer] = (values << spare) >> spare
-    if values.dtype.kind == "u" and not np.array_equal(signed, values):
-        raise CtmarError(f"{path.name}: pixels must fit into BitsStored ({bits}), got larger ones")
-    return signed
+    overlay = overlay_bits(dataset)
+    own = np.asarray(values & np.array(~overlay).astype(values.dtype)) if overlay else values
+    below = 2 ** (bits - 1) if own.dtype.kind == "i" else 2**bits
+    if own.max() < below and own.min() >= (-below if own.dtype.kind == "i" else 0):
+        return own
+    cut: NDArray[np.integer] = (own << spare) >> spare
+    wrong = cut != own
+    empty_above = own.dtype.kind == "i" and bool((own >= 0).all() and (own >> bits == 0).all())
+    if empty_above or (overlay and own.dtype.kind == "i") or not wrong.any():
+        return cut
+    if padding is not None and not (wrong & ~padding.holds(own)).any():
+        return own
+    raise CtmarError(
+        f"{file.name}: pixels must fit into BitsStored ({bits}), got larger ones; with a BitsStored"
+        " that holds them the file can be read"
+    )
 
 
-def _plain(dataset: Any, number: int, path: Path) -> NDArray[np.integer]:
-    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+def _plain(dataset: Any, number: int, file: File) -> NDArray[np.integer]:
+    little = bool(dataset.original_encoding[1])
     kind = pixel_type(dataset, "<" if little else ">")
     pixels = dataset.Rows * dataset.Columns
     stored = dataset.PixelData
     if dataset["PixelData"].VR == "OW" and not little and kind.itemsize == 1:
         stored = np.frombuffer(stored, "<u2").byteswap().tobytes()  # bytes travel in big-endian pairs
     if len(stored) < (number + 1) * pixels * kind.itemsize:
-        raise CtmarError(f"{path.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got fewer")
+        raise CtmarError(f"{file.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got fewer")
     values = np.frombuffer(stored, kind, pixels, number * pixels * kind.itemsize)
     return values.reshape(dataset.Rows, dataset.Columns).astype(kind.newbyteorder("<"))
 
 
-def _decoded(dataset: Any, number: int, count: int, path: Path) -> NDArray[np.integer]:
+def _decoded(dataset: Any, number: int, count: int, file: File) -> NDArray[np.integer]:
     """One frame through a file that holds nothing but the frame: no patient, no rescaling."""
     import SimpleITK as sitk
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -119,7 +136,7 @@ def _decoded(dataset: Any, number: int, count: int, path: Path) -> NDArray[np.in
             image = sitk.GetArrayFromImage(reader.Execute())
         except RuntimeError:
             kind = JPEGS[dataset.file_meta.TransferSyntaxUID]
-            raise CtmarError(f"{path.name}: {kind} pixels must be readable, got broken ones") from None
+            raise CtmarError(f"{file.name}: {kind} pixels must be readable, got broken ones") from None
     if image.dtype.kind not in "iu" or image.size != dataset.Rows * dataset.Columns:
-        raise CtmarError(f"{path.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got others")
+        raise CtmarError(f"{file.name}: pixels must be {dataset.Rows} x {dataset.Columns}, got others")
     return np.asarray(image.reshape(dataset.Rows, dataset.Columns)).astype(pixel_type(dataset))

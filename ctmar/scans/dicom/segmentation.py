@@ -11,35 +11,107 @@ from numpy.typing import NDArray
 import ctmar
 from ctmar.errors import CtmarError
 from ctmar.scans.dicom.elements import PIXEL_DATA, Element, elements_of, read_elements, write_elements
+from ctmar.scans.dicom.scan import DicomScan
+from ctmar.scans.dicom.series import SAME_PLACE_MM
+from ctmar.scans.dicom.tags import tag_of
 
 NAME = "metal_seg.dcm"
 CHARACTER_SET = 0x00080005
+PATIENT_GROUP = 0x0010
+PATIENT_AND_STUDY = (
+    *("StudyDate", "StudyTime", "AccessionNumber", "IssuerOfAccessionNumberSequence", "StudyID"),
+    *("ReferringPhysicianName", "ReferringPhysicianIdentificationSequence", "StudyDescription"),
+    *(
+        "ConsultingPhysicianName",
+        "PhysiciansOfRecord",
+        "ProcedureCodeSequence",
+        "AdmittingDiagnosesDescription",
+    ),
+    *("AdmittingDiagnosesCodeSequence", "NameOfPhysiciansReadingStudy", "PatientIdentityRemoved"),
+    *("DeidentificationMethod", "DeidentificationMethodCodeSequence", "ClinicalTrialSponsorName"),
+    *("ClinicalTrialProtocolID", "ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName"),
+    *("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID"),
+    "ClinicalTrialTimePointDescription",
+)
+"""What a segmentation says of patient and study beside group 0010 (PS3.3, A.51.3), none of it changed."""
+BLANK = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+"""Must be there, and may be empty (type 2)."""
 
 
-def write_segmentation(folder: Path, shape: tuple[int, int], masks: Mapping[int, NDArray[np.uint8]]) -> None:
+def check_segmentable(scan: DicomScan) -> None:
+    """Refuses what no segmentation can be made of, before anything is computed.
+
+    Raises:
+        CtmarError: highdicom is not installed; a multi-frame file; a slice without a place of its own.
+    """
+    require_highdicom()
+    first = scan.headers[0]
+    if first.frame is not None:
+        raise CtmarError(
+            f"{first.name}: seg needs a series of single slices, got a multi-frame file; leave out --also seg"
+        )
+    for header in scan.headers:
+        for keyword, value in (
+            ("ImagePositionPatient", header.position),
+            ("ImageOrientationPatient", header.orientation),
+        ):
+            if value is None:
+                raise CtmarError(f"{header.name}: seg needs {keyword}, got none; leave out --also seg")
+    for before, header, step in zip(scan.headers, scan.headers[1:], np.diff(scan.places_mm), strict=False):
+        if abs(step) < SAME_PLACE_MM:
+            raise CtmarError(
+                f"{header.name}: seg needs slices at places of their own, got that of {before.name}; leave"
+                " out --also seg"
+            )
+
+
+def write_segmentation(folder: Path, scan: DicomScan, masks: Mapping[int, NDArray[np.uint8]]) -> None:
     """Writes ``metal_seg.dcm`` beside the derived series that lies in ``folder``, which it refers to.
+
+    The library is given places and UIDs alone. What it must say of patient and study is put in as the bytes
+    that came, whatever they are; what is not there is empty.
 
     Args:
         folder: Holds the derived series, a file a slice.
-        shape: Rows and columns.
+        scan: The scan.
         masks: Metal of each slice with any, as ``np.packbits`` makes it.
-
-    Raises:
-        CtmarError: highdicom is not installed, or the series is one multi-frame file.
     """
-    require_highdicom()
     import pydicom
 
     files = {index: folder / f"ct_{index + 1:04d}.dcm" for index in sorted(masks)}
-    if not all(path.is_file() for path in files.values()):
-        raise CtmarError("seg needs a series of single slices, got a multi-frame file")
-    pixels = np.prod(shape)
-    masked = np.stack([np.unpackbits(masks[k])[:pixels].reshape(shape) for k in files]).astype(np.uint8)
+    pixels = np.prod(scan.shape)
+    masked = np.stack([np.unpackbits(masks[k])[:pixels].reshape(scan.shape) for k in files]).astype(np.uint8)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote text that fits no character set
-        sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in files.values()]
-        segmentation = _segmentation(sources, masked)
-        _write(segmentation, next(iter(files.values())), sources[0], folder / NAME)
+        warnings.simplefilter("ignore")  # they quote values
+        read = {k: pydicom.dcmread(path, stop_before_pixels=True) for k, path in files.items()}
+        segmentation = _segmentation([_bare(scan, one) for k, one in read.items()], masked)
+        first = next(iter(files))
+        _write(segmentation, files[first], read[first], folder / NAME)
+
+
+def _bare(scan: DicomScan, derived: Any) -> Any:
+    """A slice of the derived series without all that is the patient's."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    bare = Dataset()
+    bare.file_meta = FileMetaDataset()
+    bare.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(bare, keyword, derived.get(keyword))
+    for keyword in BLANK:
+        setattr(bare, keyword, "")
+    bare.FrameOfReferenceUID, bare.Modality = derived.get("FrameOfReferenceUID"), "CT"
+    bare.Rows, bare.Columns = scan.shape
+    steps = np.abs(np.diff(scan.places_mm))
+    bare.PixelSpacing = list(scan.spacing_mm)
+    bare.SliceThickness = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
+    bare.ImagePositionPatient = derived.ImagePositionPatient
+    bare.ImageOrientationPatient = derived.ImageOrientationPatient
+    return bare
 
 
 def _segmentation(sources: list[Any], masks: NDArray[np.uint8]) -> Any:
@@ -76,12 +148,12 @@ def _segmentation(sources: list[Any], masks: NDArray[np.uint8]) -> Any:
 
 
 def _write(segmentation: Any, source: Path, read: Any, path: Path) -> None:
-    """Writes it with the bytes of its source where it copied what had been decoded."""
-    elements, original = elements_of(segmentation), read_elements(source, read)
+    """Writes it with what its source says of patient and study."""
+    elements, original = elements_of(segmentation), read_elements(source, read, source.name)
     elements[PIXEL_DATA] = Element("OB", segmentation.PixelData)
-    copied = {tag for tag in elements.keys() & original.keys() if segmentation[tag] == read[tag]}
-    copied |= original.keys() & {CHARACTER_SET}
-    write_elements(elements | {tag: original[tag] for tag in copied}, segmentation.file_meta, path)
+    wanted = {CHARACTER_SET, *map(tag_of, PATIENT_AND_STUDY)}
+    copied = {tag: e for tag, e in original.items() if tag in wanted or tag >> 16 == PATIENT_GROUP}
+    write_elements(elements | copied, segmentation.file_meta, path)
 
 
 def require_highdicom() -> None:

@@ -3,29 +3,51 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctmar.errors import CtmarError
-from ctmar.scans.dicom.files import Header, read_headers
+from ctmar.scans.dicom.files import File
+from ctmar.scans.dicom.headers import Fault, Header, read_headers
 
 LARGEST_TILT = 45.0
 """Degrees between slices and the patient's cross-section; beyond, they are a reformat, in whose planes no ray
 of the scan ran."""
 SAME_PLACE_MM = 1e-3
 UNEVEN = 0.01
+DESIGNED = 3
+"""So many equal steps in a row are meant, as those of a head whose slices are 4 mm, then 7 mm apart."""
+WHOLE = 0.15
+"""How far a gap may be from a whole number of steps."""
 
 
-def read_all(files: Sequence[Path]) -> tuple[list[Header], Counter[str]]:
-    """Slices of all files, and how many files were left out for which reason."""
+class Read(NamedTuple):
+    """What files hold.
+
+    Attributes:
+        headers: Their slices.
+        faults: Those that cannot be taken.
+        left_out: How many others were left out, by the reason.
+    """
+
+    headers: list[Header]
+    faults: list[Fault]
+    left_out: Counter[str]
+
+
+def read_all(files: Sequence[File]) -> Read:
+    """Reads the headers of files, each once."""
     headers: list[Header] = []
+    faults: list[Fault] = []
     left_out: Counter[str] = Counter()
-    for path in files:
-        found, why = read_headers(path)
-        headers += found
-        left_out.update([why] if why else [])
-    return headers, left_out
+    for file in files:
+        found = read_headers(file)
+        headers += found.headers
+        faults += [found.fault] if found.fault else []
+        left_out.update([found.left_out] if found.left_out else [])
+    return Read(headers, faults, left_out)
 
 
 def in_order(headers: Sequence[Header]) -> tuple[list[Header], tuple[float, ...], list[str]]:
@@ -55,14 +77,12 @@ def in_order(headers: Sequence[Header]) -> tuple[list[Header], tuple[float, ...]
 def _normal(header: Header, notes: list[str]) -> np.ndarray:
     along = np.reshape(np.asarray(header.orientation), (2, 3))
     if np.abs(along @ along.T - np.eye(2)).max() > 1e-2:
-        raise CtmarError(
-            f"{header.path.name}: ImageOrientationPatient must be two unit vectors at a right angle"
-        )
+        raise CtmarError(f"{header.name}: ImageOrientationPatient must be two unit vectors at a right angle")
     normal = np.asarray(np.cross(along[0], along[1]))
     tilt = math.degrees(math.acos(min(1.0, abs(float(normal[2])))))
     if tilt > LARGEST_TILT:
         raise CtmarError(
-            f"{header.path.name}: slices must lie across the patient, as they were scanned; these stand"
+            f"{header.name}: slices must lie across the patient, as they were scanned; these stand"
             f" {tilt:.0f}° off, as a reformat does"
         )
     if tilt > 0.5:
@@ -79,8 +99,27 @@ def _note_steps(places: tuple[float, ...], notes: list[str]) -> None:
     if not steps.size:
         return
     usual = float(np.median(steps))
-    missing = int(np.round(steps[steps > 1.5 * usual] / usual - 1).sum())
+    missing, widest = _missing(steps)
     if missing:
-        notes.append(f"{missing} slices missing (a gap of {steps.max():.4g} mm): the others are corrected")
+        notes.append(f"{missing} slices missing (a gap of {widest:.4g} mm): the others are corrected")
     elif steps.max() - steps.min() > UNEVEN * usual + SAME_PLACE_MM:
         notes.append(f"slices are {steps.min():.4g} to {steps.max():.4g} mm apart")
+
+
+def _missing(steps: NDArray[np.floating]) -> tuple[int, float]:
+    """How many slices are missing, and the widest gap; none where a series changes its step by design.
+
+    A gap is a whole multiple of the lesser of the usual steps on its two sides, and no more than one like it
+    follows: three equal steps in a row are a design.
+    """
+    other = np.abs(np.diff(steps)) > UNEVEN * steps[:-1] + SAME_PLACE_MM
+    runs = np.split(steps, np.flatnonzero(other) + 1)
+    usual = float(np.median(steps))
+    missing, widest = 0, 0.0
+    for number, run in enumerate(runs):
+        beside = [float(one[0]) for one in runs[max(number - 1, 0) : number + 2] if len(one) >= DESIGNED]
+        multiple = float(run[0]) / min(beside, default=usual)
+        if len(run) < DESIGNED and multiple > 1.5 and abs(multiple - round(multiple)) <= WHOLE:
+            missing += len(run) * (round(multiple) - 1)
+            widest = max(widest, float(run[0]))
+    return missing, widest
