@@ -14,6 +14,8 @@ from ctmar.units import mu_to_hu
 
 Move = Callable[[Tensor], Tensor]
 SINOGRAMS = ("measured", "metal_trace", "metal_path_mm")
+OF_FILLS = ("fills", "deviations")
+"""Further sinograms of a scan, by the name of a method."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,13 @@ class Scan:
             the scene's own.
         mu_water: Attenuation of water in 1/mm that ties HU to 1/mm, ``(batch,)``.
         ray: Ray transform between the images and the sinograms.
-        kvp: Tube voltage in kV, where it is known.
+        kvp: Tube voltage of each scan in kV, None where it is not known; empty where none is.
         fills: Completions at hand by the name of their method: sinograms, bit-equal to ``measured`` off the
             trace.
         case_id: What each scan is called.
+        clipped: Whether each scan comes from an image whose values are cut off in metal, as those of 12 bits
+            at 3071 HU; empty where none does.
+        deviations: Standard deviations of those fills whose method tells one: sinograms, 0 off the trace.
     """
 
     measured: Tensor
@@ -43,9 +48,11 @@ class Scan:
     metal_path_mm: Tensor
     mu_water: Tensor
     ray: RayTransform[ParallelBeam]
-    kvp: float | None = None
+    kvp: tuple[float | None, ...] = ()
     fills: dict[str, Tensor] = field(default_factory=dict)
     case_id: tuple[str, ...] = ()
+    clipped: tuple[bool, ...] = ()
+    deviations: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Scans in the batch."""
@@ -62,9 +69,11 @@ class Scan:
         return mu_to_hu(image_mu / self.mu_water[:, None, None, None], 1.0)
 
     def sinograms(self, move: Move) -> "Scan":
-        """The scans with every sinogram, fills among them, put through ``move``."""
+        """The scans with every sinogram, those of fills among them, put through ``move``."""
         changed: dict[str, Any] = {name: move(getattr(self, name)) for name in SINOGRAMS}
-        return replace(self, **changed, fills={name: move(fill) for name, fill in self.fills.items()})
+        for of_fills in OF_FILLS:
+            changed[of_fills] = {name: move(one) for name, one in getattr(self, of_fills).items()}
+        return replace(self, **changed)
 
     def take(self, slices: slice) -> "Scan":
         """Some slices of each scan."""
@@ -74,7 +83,8 @@ class Scan:
         """A scan of the batch, as a batch of one."""
         only = slice(index, index + 1)
         changed: dict[str, Any] = {"metal_mask": self.metal_mask[only], "mu_water": self.mu_water[only]}
-        return replace(self.sinograms(lambda x: x[only]), **changed, case_id=self.case_id[only])
+        changed |= {"case_id": self.case_id[only], "clipped": self.clipped[only], "kvp": self.kvp[only]}
+        return replace(self.sinograms(lambda x: x[only]), **changed)
 
     def center(self) -> "Scan":
         """The centre slice of each scan."""
@@ -168,14 +178,14 @@ def collate(cases: Sequence[Case]) -> Case:
     """Cases of one geometry as one batch.
 
     Raises:
-        CtmarError: They are of several geometries or tube voltages, or hold other fills.
+        CtmarError: They are of several geometries, or hold other fills.
     """
     scans, truths = [case.scan for case in cases], [case.truth for case in cases]
     ray = scans[0].ray
     if any((scan.ray.grid, scan.ray.beam) != (ray.grid, ray.beam) for scan in scans):
         raise CtmarError("cases of a batch must be of one geometry, got several")
-    if any((scan.fills.keys(), scan.kvp) != (scans[0].fills.keys(), scans[0].kvp) for scan in scans):
-        raise CtmarError("cases of a batch must have the same fills and tube voltage, got several")
+    if any(_names(scan) != _names(scans[0]) for scan in scans):
+        raise CtmarError("cases of a batch must have the same fills, got several")
 
     def joined(parts: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
         return {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
@@ -183,11 +193,30 @@ def collate(cases: Sequence[Case]) -> Case:
     scan = replace(
         scans[0],
         **joined(scans, (*SINOGRAMS, "metal_mask", "mu_water")),
-        fills={name: torch.cat([scan.fills[name] for scan in scans]) for name in scans[0].fills},
+        fills=_joined([scan.fills for scan in scans]),
+        deviations=_joined([scan.deviations for scan in scans]),
         case_id=tuple(name for scan in scans for name in scan.case_id),
+        clipped=_each(scans, "clipped", False),
+        kvp=_each(scans, "kvp", None),
     )
     truth = Truth(
         **joined(truths, ("clean", "reference_hu", "body_mask", "tissue_labels")),
         parameters=tuple(told for truth in truths for told in truth.parameters),
     )
     return Case(scan, truth)
+
+
+def _joined(each: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches of scans, by method, as one."""
+    return {name: torch.cat([of_scan[name] for of_scan in each]) for name in each[0]}
+
+
+def _names(scan: Scan) -> list[set[str]]:
+    """Of what methods a scan has a fill, and of what a deviation."""
+    return [set(getattr(scan, kind)) for kind in OF_FILLS]
+
+
+def _each(scans: Sequence[Scan], name: str, usual: Any) -> tuple[Any, ...]:
+    """What is told of each scan of a batch; empty where all are as usual."""
+    each = tuple(one for scan in scans for one in getattr(scan, name) or (usual,) * len(scan))
+    return () if all(one == usual for one in each) else each

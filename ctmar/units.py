@@ -4,12 +4,14 @@
 water ``mu_water`` at the energy to which the scanner is calibrated.
 """
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 AIR_HU = -1000.0
 """HU of air; everything below is padding or noise and counts as air (DICOM PS3.3 C.11.1.1.2)."""

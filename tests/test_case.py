@@ -19,7 +19,8 @@ def tensors(case: Case) -> dict[str, torch.Tensor]:
     scan, truth = case.scan, case.truth
     of_scan = {name: getattr(scan, name) for name in (*SINOGRAMS, "metal_mask", "mu_water")}
     of_truth = {name: getattr(truth, name) for name in ("clean", *IMAGES)}
-    return of_scan | of_truth | {f"fill {name}": fill for name, fill in scan.fills.items()}
+    told = {f"deviation {name}": deviation for name, deviation in scan.deviations.items()}
+    return of_scan | of_truth | told | {f"fill {name}": fill for name, fill in scan.fills.items()}
 
 
 def assert_same(case: Case, other: Case) -> None:
@@ -35,7 +36,10 @@ def several(make_case, count: int, **shape: int) -> list[Case]:
     """Cases of their own, one a batch, told apart by their names and parameters."""
     made = [make_case(batch=1, seed=n, **shape) for n in range(count)]
     return [
-        Case(replace(c.scan, case_id=(f"case-{n}",)), replace(c.truth, parameters=({"n": n},)))
+        Case(
+            replace(c.scan, case_id=(f"case-{n}",), deviations={"nmar": c.scan.metal_path_mm / (7 + n)}),
+            replace(c.truth, parameters=({"n": n},)),
+        )
         for n, c in enumerate(made)
     ]
 
@@ -51,6 +55,8 @@ def test_a_scan_holds_what_a_hospital_could_have_and_no_truth() -> None:
         "kvp",
         "fills",
         "case_id",
+        "clipped",
+        "deviations",
     ]
     known_alone = ("clean", "reference_hu", "body_mask", "tissue_labels", "parameters")
     assert tuple(field.name for field in fields(Truth)) == known_alone
@@ -101,6 +107,11 @@ def test_cases_of_one_geometry_become_a_batch_in_their_order(make_case) -> None:
         assert torch.equal(value, torch.cat([tensors(case)[name] for case in cases]))
     assert_same(collate([collate(cases[:2]), cases[2]]), batch)
     assert_same(collate(cases[:1]), cases[0])
+    assert batch.scan.clipped == ()
+    cut = replace(cases[1], scan=replace(cases[1].scan, clipped=(True,)))
+    mixed = collate([cases[0], cut, cases[2]])
+    assert mixed.scan.clipped == (False, True, False)
+    assert [mixed.one(n).scan.clipped for n in range(3)] == [(False,), (True,), (False,)]
 
 
 @pytest.mark.parametrize("what", ["grid", "beam"])
@@ -120,13 +131,24 @@ def test_the_same_geometry_twice_is_one(make_case) -> None:
     assert len(collate([first, second])) == 2
 
 
-@pytest.mark.parametrize("unlike", [{"fills": {}}, {"kvp": 80.0}], ids=["fills", "kvp"])
+@pytest.mark.parametrize("unlike", [{"fills": {}}, {"deviations": {}}], ids=["fills", "deviations"])
 @pytest.mark.parametrize("step", [1, -1], ids=["after", "before"])
-def test_cases_of_other_fills_or_another_voltage_are_refused(make_case, unlike: dict, step: int) -> None:
+def test_cases_of_other_fills_are_refused(make_case, unlike: dict, step: int) -> None:
     first, second = several(make_case, 2)
     cases = [first, Case(replace(second.scan, **unlike), second.truth)]
-    with pytest.raises(CtmarError, match="must have the same fills and tube voltage, got several"):
+    with pytest.raises(CtmarError, match="must have the same fills, got several"):
         collate(cases[::step])
+
+
+@pytest.mark.parametrize("voltages", [(80.0, 140.0), (None, 140.0), (None, None)])
+def test_each_scan_of_a_batch_keeps_its_tube_voltage(make_case, voltages: tuple[float | None, ...]) -> None:
+    cases = [
+        Case(replace(case.scan, kvp=() if kvp is None else (kvp,)), case.truth)
+        for case, kvp in zip(several(make_case, 2), voltages, strict=True)
+    ]
+    batch = collate(cases).scan
+    assert batch.kvp == (voltages if any(voltages) else ())
+    assert [batch.one(n).kvp for n in range(2)] == [(kvp,) if any(voltages) else () for kvp in voltages]
 
 
 def test_some_bins_are_of_every_sinogram_and_leave_the_images(make_case) -> None:

@@ -154,6 +154,8 @@ def test_quarter_offsets_interlace() -> None:
         ({"start_z_mm": math.nan}, "start_z_mm must be finite, got nan"),
         ({"start_view": 0.5}, "start_view must be a whole number, got 0.5"),
         ({"fan": replace(FAN, angles=tuple(FAN.theta + 0.1))}, "views fill a turn evenly from 0"),
+        ({"fan": replace(FAN, angles=None, start_rad=0.1)}, "views fill a turn evenly from 0"),
+        ({"fan": replace(FAN, mirrored=True)}, "from 0, not mirrored"),
     ],
 )
 def test_impossible_helices_are_refused(change: dict, message: str) -> None:

@@ -75,7 +75,7 @@ def require_case(case: Any, source: CaseSource, slices: int) -> Case:
     image = (1, slices, *source.ray.grid.shape)
     for shape, dtype, fields in (
         (sinogram, torch.float32, {"measured": scan.measured, "clean": truth.clean}),
-        (sinogram, torch.float32, {"metal_path_mm": scan.metal_path_mm, **scan.fills}),
+        (sinogram, torch.float32, {"metal_path_mm": scan.metal_path_mm, **scan.fills, **scan.deviations}),
         (sinogram, torch.bool, {"metal_trace": scan.metal_trace}),
         (image, torch.float32, {"reference_hu": truth.reference_hu}),
         (image, torch.bool, {"metal_mask": scan.metal_mask, "body_mask": truth.body_mask}),

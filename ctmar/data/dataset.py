@@ -55,7 +55,8 @@ class CaseDataset(Dataset[Case]):
         if index in self._held:
             return self._held[index]
         maker = self.source
-        case = None if self.store is None else self.store.load(self.split, index, maker.ray, maker.kvp)
+        kvp = maker.scanner_of(index).kvp if isinstance(maker, Simulator) else maker.kvp
+        case = None if self.store is None else self.store.load(self.split, index, maker.ray, kvp)
         if case is None:
             case = self.made(index)
             if self.store is not None:
@@ -122,7 +123,7 @@ def simulate_ahead(cases: Sequence[ToMake], workers: int, label: str) -> Iterato
     if not cases:
         return
     with tqdm(total=len(cases), desc=label, unit="case", mininterval=2.0) as bar:
-        for reason in _all_made([(name, data.lean(), n) for name, data, n in cases], workers):
+        for reason in _all_made(cases, workers):
             bar.update()
             yield reason
 
@@ -133,15 +134,16 @@ def _all_made(cases: Sequence[ToMake], workers: int) -> Iterator[str | None]:
     Raises:
         CtmarError: A process died. (A pool of ``multiprocessing`` would wait for it for ever.)
     """
+    sets = {id(data): data.lean() for _, data, _ in cases}
     if workers <= 1:
-        yield from (_made(*case) for case in cases)
+        yield from (_made(name, sets[id(data)], n) for name, data, n in cases)
         return
     # Forked where the system forks: they start at once, with the bodies that this process has built.
-    # Ctrl-C reaches every process of a terminal: this one answers it, after the cases in hand.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(min(workers, len(cases)), initializer=signal.signal, initargs=ignore) as pool:
+    # The sets go along at the start, not with each case: torch would hand over their tensors by sockets, and a
+    # process that dies amid such a handshake leaves a traceback.
+    with ProcessPoolExecutor(min(workers, len(cases)), initializer=_begin, initargs=(sets,)) as pool:
         try:
-            waiting = [pool.submit(_made, *case) for case in cases]
+            waiting = [pool.submit(_made_of, name, id(data), n) for name, data, n in cases]
             for done in as_completed(waiting):
                 yield done.result()
         except BrokenProcessPool:
@@ -151,6 +153,20 @@ def _all_made(cases: Sequence[ToMake], workers: int) -> Iterator[str | None]:
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+_SETS: dict[int, CaseDataset] = {}
+"""What a process of a pool makes cases for."""
+
+
+def _begin(sets: dict[int, CaseDataset]) -> None:
+    """Begins a process of a pool: Ctrl-C reaches it too, and the one that waits for it answers, after the cases in hand."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _SETS.update(sets)
+
+
+def _made_of(name: str, which: int, index: int) -> str | None:
+    return _made(name, _SETS[which], index)
 
 
 def _made(name: str, data: CaseDataset, index: int) -> str | None:

@@ -19,7 +19,7 @@ from ctmar.geometry import ParallelBeam
 from ctmar.operators import RayTransform
 
 DTYPES = ("float32", "float16")
-_FILL = "fill_"
+_FILL, _DEVIATION = "fill_", "deviation_"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,11 +43,13 @@ def encode(case: Case, dtype: str = "float32") -> Arrays:
     for name, values in (("measured", measured), ("reference_hu", truth.reference_hu[0].numpy())):
         arrays[name] = values.astype(dtype)
     repeats = {"clean": truth.clean} | {_FILL + name: fill for name, fill in scan.fills.items()}
-    for name, field in repeats.items():
-        arrays[name] = _on_trace(name, field[0].numpy(), measured, trace).astype(dtype)
-    path = scan.metal_path_mm[0].numpy()
-    arrays["metal_path_mm"] = _on_trace("metal_path_mm", path, np.zeros_like(path), trace).astype(dtype)
-    text = json.dumps({"case_id": scan.case_id[0], "parameters": truth.parameters[0]})
+    zeros = {"metal_path_mm": scan.metal_path_mm}
+    zeros |= {_DEVIATION + name: deviation for name, deviation in scan.deviations.items()}
+    for fields, off in ((repeats, measured), (zeros, np.zeros_like(measured))):
+        for name, field in fields.items():
+            arrays[name] = _on_trace(name, field[0].numpy(), off, trace).astype(dtype)
+    told = {"case_id": scan.case_id[0], "parameters": truth.parameters[0]}
+    text = json.dumps(told | ({"clipped": True} if any(scan.clipped) else {}))
     arrays["about"] = np.frombuffer(text.encode(), dtype=np.uint8)
     return arrays
 
@@ -73,18 +75,23 @@ def decode(arrays: Arrays, ray: RayTransform[ParallelBeam], kvp: float | None) -
     def mask(name: str) -> torch.Tensor:
         return torch.from_numpy(_bits(arrays[name], reference.shape))[None]
 
-    fills = [name for name in arrays if name.startswith(_FILL)]
+    def of_fills(prefix: str, off: NDArray[np.float32]) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): whole(name, off) for name in arrays if name.startswith(prefix)}
+
+    nothing = np.zeros_like(measured)
     about = json.loads(arrays["about"].tobytes())
     scan = Scan(
         measured=torch.from_numpy(measured)[None],
         metal_trace=torch.from_numpy(trace)[None],
         metal_mask=mask("metal_mask"),
-        metal_path_mm=whole("metal_path_mm", np.zeros_like(measured)),
+        metal_path_mm=whole("metal_path_mm", nothing),
         mu_water=torch.from_numpy(arrays["mu_water"])[None],
         ray=ray,
-        kvp=kvp,
-        fills={name.removeprefix(_FILL): whole(name, measured) for name in fills},
+        kvp=() if kvp is None else (kvp,),
+        fills=of_fills(_FILL, measured),
+        deviations=of_fills(_DEVIATION, nothing),
         case_id=(about["case_id"],),
+        clipped=(True,) if about.get("clipped") else (),
     )
     truth = Truth(
         clean=whole("clean", measured),
@@ -111,7 +118,7 @@ def _on_trace(
 ) -> NDArray[np.float32]:
     """The field's values on the trace, if off it the field is what it has to be."""
     if not np.array_equal(np.where(trace, 0, field), np.where(trace, 0, off)):
-        wanted = "0" if name == "metal_path_mm" else "the measurement"
+        wanted = "0" if name.startswith(("metal_path_mm", _DEVIATION)) else "the measurement"
         raise CtmarError(f"{name} must be {wanted} off the metal trace, got other values")
     return field[trace]
 

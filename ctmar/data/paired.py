@@ -15,8 +15,8 @@ from ctmar.data.setup import CaseSetup
 from ctmar.data.threads import one_thread
 from ctmar.errors import CtmarError
 from ctmar.methods.base import with_fills
-from ctmar.stored import found_scan, stored_scan
-from ctmar.stored.virtual import padding_mask
+from ctmar.stored import found_scan, is_clipped, stored_scan
+from ctmar.stored.padding import padding_mask
 from ctmar.units import AIR_HU, hu_to_mu, mu_to_hu
 
 AIR_BELOW_HU = -200.0
@@ -71,7 +71,10 @@ def image_case(
     else:
         mask = torch.from_numpy(_stack(setup, metal, f"{name}: the metal's mask") != 0)
         # What the user says is metal is not asked for again: neither confirmed nor taken for streaks.
-        found = stored_scan(with_metal, mask, setup.ray, mu_water, clipped=True, kvp=setup.kvp)
+        clipped = is_clipped(with_metal)
+        found = stored_scan(
+            with_metal, mask, setup.ray, mu_water, clipped=clipped, confirm=False, kvp=setup.kvp
+        )
     scan = found.scan
     if not scan.metal_trace.any():
         raise CtmarError(f"{name}: the image must show metal, found none: give masks or a threshold")
@@ -143,7 +146,7 @@ def sinogram_case(
         metal_path_mm=torch.where(trace, path, 0.0),
         mu_water=torch.full((1,), water, dtype=p.dtype),
         ray=setup.ray,
-        kvp=setup.kvp,
+        kvp=() if setup.kvp is None else (setup.kvp,),
         case_id=(name,),
     )
     scan = with_fills(scan, setup.fills.values())

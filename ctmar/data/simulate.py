@@ -15,16 +15,17 @@ from torch.nn.functional import avg_pool2d
 from ctmar.anatomy import Anatomy, AnatomySource
 from ctmar.anatomy.masks import body_mask
 from ctmar.case import Case, Scan, Truth
+from ctmar.data.scanning import Scanning, Stations
 from ctmar.data.setup import require_covers
 from ctmar.data.source import RAW, Source
 from ctmar.data.threads import one_thread
 from ctmar.errors import CtmarError
-from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam, smaller
+from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam
 from ctmar.methods.base import Method, with_fills
 from ctmar.operators import RayTransform
 from ctmar.physics import Acquisition, Scanner
 from ctmar.physics.expectation import Expectation
-from ctmar.physics.gantries import Gantry, HelicalScan, make_gantry
+from ctmar.physics.gantries import Gantry, HelicalScan
 from ctmar.physics.materials import named
 from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import SceneGenerator
@@ -56,6 +57,8 @@ class Simulator:
         backend: Projector backend.
         acquisition: The scanner's own geometry, whose sinograms are rebinned to ``beam``; None scans with
             ``beam`` itself.
+        scans: Ways to scan by name, dealt over the cases, in place of ``scanner`` and ``acquisition``. Bodies
+            and metal are the same whatever scans them.
 
     Raises:
         CtmarError: If a value is not allowed, or the detector does not cover the image.
@@ -75,31 +78,38 @@ class Simulator:
         filter: str = "ram-lak",
         backend: str = "auto",
         acquisition: FanBeam | HelicalScan | None = None,
+        scans: Mapping[str, Scanning] | None = None,
     ) -> None:
         if slices not in (1, 3):
             raise CtmarError(f"slices must be 1 or 3, got {slices!r}")
         _require("anatomy", anatomy, "pick(split, index)")
         _require("data.generator", generator, "sample(anatomy, slices, rng)")
-        for material in getattr(generator, "materials", ()):
-            named(material, scanner.materials)
         require_covers(beam, grid)
-        self.anatomy, self.generator, self.scanner = anatomy, generator, scanner
+        self.anatomy, self.generator = anatomy, generator
         self.seed, self.slices, self.source = seed, slices, source
         self.fills, self.filter = dict(fills or {}), filter
-        self._lies_on = grid.refine(scanner.oversampling)  # the patient; the rays may be in a smaller world
-        grid, beam = smaller(grid, scanner.shrink), smaller(beam, scanner.shrink)
-        self.ray = RayTransform(grid, beam, backend)
-        if isinstance(acquisition, HelicalScan):
-            acquisition = replace(acquisition, fan=smaller(acquisition.fan, scanner.shrink))
-        elif acquisition is not None:
-            acquisition = smaller(acquisition, scanner.shrink)
-        self._gantry = make_gantry(scanner, grid, acquisition, beam, backend)
-        self._expecting = make_gantry(scanner.expecting(), grid, acquisition, beam, backend)
+        self._dealt = bool(scans)
+        self._stations = Stations(scans or {"": Scanning(scanner, acquisition)}, grid, beam, backend)
+        for station in self._stations.by_name.values():
+            for material in getattr(generator, "materials", ()):
+                named(material, station.scanner.materials)
+        first = self._stations.at(0)
+        self.ray = RayTransform(first.grid, first.beam, backend)
+
+    @property
+    def scanner(self) -> Scanner:
+        """What scans the first case; every case, where ``scans`` names no others."""
+        return self.scanner_of(0)
+
+    def scanner_of(self, index: int) -> Scanner:
+        """What scans a case."""
+        return self._stations.at(index).scanner
 
     @property
     def kvp(self) -> float | None:
-        """The scanner's tube voltage in kV; None for a beam of one energy."""
-        return self.scanner.kvp
+        """The tube voltage of all cases in kV; None for a beam of one energy, and for several."""
+        voltages = {station.scanner.kvp for station in self._stations.by_name.values()}
+        return voltages.pop() if len(voltages) == 1 else None
 
     def count(self, split: str) -> int | None:
         """As many cases of a split as are asked for."""
@@ -109,31 +119,34 @@ class Simulator:
         """The scene of a case, before anything is scanned."""
         anatomy, slices = _picked(self.anatomy.pick(split, index))
         body = _body(anatomy)
-        require_cover(anatomy, self._lies_on, body, slices)
+        station = self._stations.at(index)
+        require_cover(anatomy, station.lies_on, body, slices)
         scene = self.generator.sample(anatomy, slices, np.random.default_rng(self._seed(split, index, 0)))
         if not isinstance(scene, Scene):
             raise CtmarError(f"a generator must give a Scene, got {type(scene).__name__}")
         for part in scene.parts:
-            named(part.material, self.scanner.materials)
+            named(part.material, station.scanner.materials)
         return scene
 
     def scan(
-        self, scene: Scene, noise: Sequence[np.random.SeedSequence]
+        self, scene: Scene, noise: Sequence[np.random.SeedSequence], index: int = 0
     ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
         """What the scanner measures of a scene's slices.
 
         Args:
             scene: The scene. Beyond its volume the outermost slice goes on.
             noise: One seed a slice, 1 or 3 of them as configured.
+            index: The case whose scanner it is.
 
         Returns:
             The scan; the slices on the finer grid; and the metal's share of each of its pixels as the slices
             show it, their neighbours' metal included where the scan reaches it.
         """
-        return self._scanned(self._gantry, scene, noise)
+        station = self._stations.at(index)
+        return self._scanned(station.gantry, station.lies_on, scene, noise)
 
     def _scanned(
-        self, gantry: Gantry, scene: Scene, noise: Sequence[np.random.SeedSequence]
+        self, gantry: Gantry, lies_on: ImageGrid, scene: Scene, noise: Sequence[np.random.SeedSequence]
     ) -> tuple[Acquisition, SceneSlices, NDArray[np.float32]]:
         center, spacing = scene.center_slice, scene.anatomy.spacing_mm[2]
         wanted = [center + offset for offset in self._offsets]
@@ -141,7 +154,7 @@ class Simulator:
             min(max(place, 0), len(scene.anatomy.hu) - 1) for place in gantry.slices(center, wanted, spacing)
         ]
         distinct = sorted(set(held))
-        cut = scene.slices([place - center for place in distinct], self._lies_on)
+        cut = scene.slices([place - center for place in distinct], lies_on)
         whole = cut.take([distinct.index(place) for place in held])
         scan = gantry.acquire(whole.hu, whole.metal, center, wanted, spacing, noise)
         occupied = sum(whole.metal.values(), np.zeros_like(whole.hu))
@@ -153,7 +166,8 @@ class Simulator:
         two scans. A case's slices, its metal and all that its scanner does are :meth:`case`'s own.
         """
         with one_thread():
-            scan, *_ = self._scanned(self._expecting, self.scene(split, index), self._noise(split, index))
+            station, scene = self._stations.at(index), self.scene(split, index)
+            scan, *_ = self._scanned(station.expecting, station.lies_on, scene, self._noise(split, index))
             return Expectation.of(scan)
 
     def case(self, split: str, index: int) -> Case:
@@ -167,33 +181,36 @@ class Simulator:
 
     def _case(self, split: str, index: int) -> Case:
         scene = self.scene(split, index)
-        scan, cut, metal = self.scan(scene, self._noise(split, index))
-        mu_water = self.scanner.mu_water
-        reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), mu_water)
-        metal_mask = self._coarse(metal) > LEAST_METAL
-        spacing_mm = self.ray.grid.spacing_mm * self.scanner.shrink
+        scan, cut, metal = self.scan(scene, self._noise(split, index), index)
+        scanner = self.scanner_of(index)
+        reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), scanner.mu_water)
+        # Means over the finer grid's pixels.
+        metal_mask = avg_pool2d(torch.from_numpy(metal), scanner.oversampling) > LEAST_METAL
+        spacing_mm = self.ray.grid.spacing_mm * scanner.shrink
         body = torch.from_numpy(body_mask(reference_hu.numpy(), spacing_mm))
         seen = Scan(
             measured=scan.measured[None],
             metal_trace=scan.metal_trace[None],
             metal_mask=metal_mask[None],
             metal_path_mm=scan.metal_path_mm[None],
-            mu_water=torch.tensor([mu_water]),
+            mu_water=torch.tensor([scanner.mu_water]),
             ray=self.ray,
-            kvp=self.kvp,
+            kvp=() if scanner.kvp is None else (scanner.kvp,),
         )
         clean = scan.clean[None]
         if self.source.metal_from == "threshold":
             # True metal that is not found is still no tissue: it leaves the scored body.
             body = body & ~metal_mask
-            seen, clean = self._as_found(seen, clean)
+            seen, clean = self._as_found(seen, clean, scanner)
         told = {"body": scene.anatomy.name, "source": self.source.kind}
         told["metal_from"] = self.source.metal_from
+        if self._dealt:
+            told["scan"] = self._stations.name(index)
         truth = Truth(
             clean=clean,
             reference_hu=reference_hu[None],
             body_mask=body[None],
-            tissue_labels=self._labels(cut)[None],
+            tissue_labels=_labels(cut, scanner.oversampling)[None],
             parameters=({**scene.parameters, **told},),
         )
         return Case(with_fills(replace(seen, case_id=(f"{split}-{index:05d}",)), self.fills.values()), truth)
@@ -203,32 +220,24 @@ class Simulator:
         """The slices of a case, counted from its centre."""
         return (-1, 0, 1) if self.slices == 3 else (0,)
 
-    def _as_found(self, scan: Scan, clean: Tensor) -> tuple[Scan, Tensor]:
+    def _as_found(self, scan: Scan, clean: Tensor, scanner: Scanner) -> tuple[Scan, Tensor]:
         """The scan with its metal found in stored images, and as these show it if so configured; the target.
 
         Rays through metal that is not found count as untouched, in the target as well.
         """
-        stored, stored_clean = (self._stored(sinogram) for sinogram in (scan.measured, clean))
-        mu_water = self.scanner.mu_water
-        found = found_scan(stored, self.ray, mu_water, self.source.metal_threshold_hu, self.kvp).scan
+        mu_water = scanner.mu_water
+        stored, stored_clean = (self._stored(sinogram, mu_water) for sinogram in (scan.measured, clean))
+        found = found_scan(stored, self.ray, mu_water, self.source.metal_threshold_hu, scanner.kvp).scan
         if self.source.kind == "raw":
-            found = replace(found, measured=scan.measured, fills={})
+            found = replace(found, measured=scan.measured, fills={}, deviations={}, clipped=())
         else:
             clean = self.ray.forward(hu_to_mu(stored_clean, mu_water))[None]
         return found, torch.where(found.metal_trace, clean, found.measured)
 
-    def _stored(self, sinogram: Tensor) -> Tensor:
+    def _stored(self, sinogram: Tensor, mu_water: float) -> Tensor:
         """The reconstruction as a scanner stores it: whole HU, cut off at 12 bits or not."""
-        image = mu_to_hu(self.ray.fbp(sinogram[0], self.filter), self.scanner.mu_water).round()
+        image = mu_to_hu(self.ray.fbp(sinogram[0], self.filter), mu_water).round()
         return image if self.source.extended_scale else image.clamp(STORED_MIN_HU, STORED_MAX_HU)
-
-    def _coarse(self, fine: np.ndarray) -> Tensor:
-        """Means over the finer grid's pixels."""
-        return avg_pool2d(torch.from_numpy(fine), self.scanner.oversampling)
-
-    def _labels(self, cut: SceneSlices) -> Tensor:
-        step = self.scanner.oversampling
-        return torch.from_numpy(np.ascontiguousarray(cut.labels[:, step // 2 :: step, step // 2 :: step]))
 
     def _noise(self, split: str, index: int) -> list[np.random.SeedSequence]:
         """The seed of each slice."""
@@ -241,6 +250,11 @@ class Simulator:
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
         """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
         return np.random.SeedSequence(self.entropy(split, index), spawn_key=(stream,))
+
+
+def _labels(cut: SceneSlices, step: int) -> Tensor:
+    """Labels at the middle of so many finer pixels."""
+    return torch.from_numpy(np.ascontiguousarray(cut.labels[:, step // 2 :: step, step // 2 :: step]))
 
 
 def _require(key: str, given: object, call: str) -> None:

@@ -17,10 +17,12 @@ def require_count(name: str, value: int) -> None:
         raise CtmarError(f"{name} must be a positive whole number, got {value!r}")
 
 
-def angles_over(angles: tuple[float, ...] | None, count: int, turn: float) -> tuple[float, ...]:
-    """The views' angles in rad: those given, or ``count`` spread evenly over ``turn``."""
+def angles_over(
+    angles: tuple[float, ...] | None, count: int, turn: float, start: float = 0.0
+) -> tuple[float, ...]:
+    """The views' angles in rad: those given, or ``count`` spread evenly over ``turn`` from ``start`` on."""
     if angles is None:
-        return tuple(k * turn / count for k in range(count))
+        return tuple(start + k * turn / count for k in range(count))
     given = tuple(float(angle) for angle in angles)
     if len(given) != count or not all(map(math.isfinite, given)):
         raise CtmarError(f"angles must hold {count} finite values, got {len(given)}")

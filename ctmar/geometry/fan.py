@@ -27,7 +27,9 @@ class FanBeam(Views):
         det_radius_mm: Distance of the detector from the axis in mm; 0 for a detector on the axis.
         detector: ``flat``, or ``arc`` for a detector bent around the source.
         det_offset_mm: Position in mm of the detector's centre along the detector.
-        angles: β of each view in rad; ``2 π k / num_angles`` where none are given.
+        angles: β of each view in rad; ``start_rad + 2 π k / num_angles`` where none are given.
+        start_rad: β of the first view, where ``angles`` are not given.
+        mirrored: Whether bins are stored against the detector's direction: the last one first.
     """
 
     num_angles: int
@@ -38,6 +40,8 @@ class FanBeam(Views):
     detector: str = "flat"
     det_offset_mm: float = 0.0
     angles: tuple[float, ...] | None = None
+    start_rad: float = 0.0
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         require_count("num_angles", self.num_angles)
@@ -48,18 +52,23 @@ class FanBeam(Views):
             raise CtmarError(f"det_radius_mm must be zero or a positive number, got {self.det_radius_mm!r}")
         if not math.isfinite(self.det_offset_mm):
             raise CtmarError(f"det_offset_mm must be finite, got {self.det_offset_mm!r}")
+        if not math.isfinite(self.start_rad):
+            raise CtmarError(f"start_rad must be finite, got {self.start_rad!r}")
+        if not isinstance(self.mirrored, bool):
+            raise CtmarError(f"mirrored must be true or false, got {self.mirrored!r}")
         if self.detector not in DETECTORS:
             raise CtmarError(f"detector must be one of {', '.join(DETECTORS)}, got {self.detector!r}")
         widest = math.degrees(float(np.abs(self.gamma).max()))
         if widest >= 90:
             raise CtmarError(f"an arc detector must span less than 90° to each side, got {widest:.1f}°")
-        object.__setattr__(self, "angles", angles_over(self.angles, self.num_angles, 2 * math.pi))
+        angles = angles_over(self.angles, self.num_angles, 2 * math.pi, self.start_rad)
+        object.__setattr__(self, "angles", angles)
 
     @property
     def gamma(self) -> NDArray[np.float64]:
-        """The bins' fan angles γ in rad, 0 for the ray through the axis of rotation."""
+        """The fan angles γ in rad of the bins as stored, 0 for the ray through the axis of rotation."""
         bins = (np.arange(self.det_count) - (self.det_count - 1) / 2) * self.det_spacing_mm
-        along = (bins + self.det_offset_mm) / self.sdd_mm
+        along = ((-bins if self.mirrored else bins) + self.det_offset_mm) / self.sdd_mm
         return np.asarray(np.arctan(along) if self.detector == "flat" else along, dtype=np.float64)
 
     @property
@@ -71,6 +80,11 @@ class FanBeam(Views):
     def iso_spacing_mm(self) -> float:
         """Distance between the central bins, scaled to the axis of rotation."""
         return self.det_spacing_mm * self.src_radius_mm / self.sdd_mm
+
+    @property
+    def even(self) -> bool:
+        """Whether the views fill a turn evenly, in order from the first."""
+        return self.angles == replace(self, angles=None, start_rad=self.theta[0]).angles
 
     @property
     def full_turn(self) -> bool:
@@ -95,7 +109,7 @@ class FanBeam(Views):
     def covers(self, grid: ImageGrid) -> bool:
         """Whether every pixel centre of ``grid`` projects onto the detector from every direction."""
         reach = grid.reach_mm / self.src_radius_mm
-        return reach < 1 and min(-self.gamma[0], self.gamma[-1]) >= math.asin(reach) - 1e-12
+        return reach < 1 and min(-self.gamma.min(), self.gamma.max()) >= math.asin(reach) - 1e-12
 
     @property
     def reach_mm(self) -> float:

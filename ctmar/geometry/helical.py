@@ -41,8 +41,8 @@ class HelicalFan:
             raise CtmarError(f"start_z_mm must be finite, got {self.start_z_mm!r}")
         if isinstance(self.start_view, bool) or not isinstance(self.start_view, int):
             raise CtmarError(f"start_view must be a whole number, got {self.start_view!r}")
-        if self.fan.angles != replace(self.fan, angles=None).angles:
-            raise CtmarError("a helical scan needs a fan whose views fill a turn evenly from 0")
+        if not self.fan.even or self.fan.theta[0] != 0 or self.fan.mirrored:
+            raise CtmarError("a helical scan needs a fan whose views fill a turn evenly from 0, not mirrored")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +10,10 @@ from ctmar.case import Scan
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ParallelBeam
 from ctmar.inputs.base import Channel, Units, stack_inputs
+from ctmar.inputs.deviation import Deviation
 from ctmar.inputs.fill import FillBy
 from ctmar.learned.refined import Refinement
-from ctmar.methods.base import Method, filled
+from ctmar.methods.base import Method, filled, with_fills
 from ctmar.networks.wrap import AngularWrap
 from ctmar.operators import RayTransform
 
@@ -73,7 +73,8 @@ class NetworkMethod(nn.Module, Method):
         if not inputs:
             raise CtmarError("inputs must name a channel or more, got none")
         self.slices: int = slices
-        self.inputs, self.fill, self.units = dict(inputs), fill, Units(sinogram_scale, path_scale_mm)
+        self.inputs = {n: c.of(fill) if isinstance(c, Deviation) else c for n, c in inputs.items()}
+        self.fill, self.units = fill, Units(sinogram_scale, path_scale_mm)
         self.residual_scale, self.margin_bins = residual_scale, margin_bins
         self.generator = AngularWrap(self._made(network), wrap_views)
         self.refinement = refinement
@@ -118,8 +119,9 @@ class NetworkMethod(nn.Module, Method):
 
     def ready(self, scan: Scan) -> Scan:
         """The scan with the fills that the network needs, and no others; those at hand are taken."""
-        needed = [self.fill, *(c.method for c in self.inputs.values() if isinstance(c, FillBy))]
-        return replace(scan, fills={method.key: filled(scan, method) for method in needed})
+        named = (c.method for c in self.inputs.values() if isinstance(c, FillBy | Deviation))
+        needed = [self.fill, *(method for method in named if method is not None)]
+        return with_fills(scan, needed)
 
     def inputs_of(self, scan: Scan, fill: Tensor) -> Tensor:
         """The network's input channels ``(batch, channel, angle, detector)``."""

@@ -23,7 +23,7 @@ from ctmar.geometry import ParallelBeam
 from ctmar.learned.exported import require_exportable, require_same
 from ctmar.learned.network import NetworkMethod, require_closed, require_wraps
 from ctmar.learned.rebuilding import rebuilt
-from ctmar.learned.sampling import resample, resample_scan
+from ctmar.learned.sampling import enlarged, enlargement, growth, resample, resample_scan
 from ctmar.learned.symmetry import MOVES, predictions
 from ctmar.learned.uncertainty import ErrorModel, ray_features
 from ctmar.learned.weights import SCHEMA, read, shipped, short, write
@@ -38,7 +38,8 @@ class Pretrained(nn.Module, Method):
     """A fitted network as a method: nothing to train, and any sampling of the sinogram.
 
     A network knows sinograms of the beam it was fitted on. Those of another beam are brought to its
-    views and bins, and what it adds to the fill is brought back: fine detail is then the fill's.
+    views and bins, and what it adds to the fill is brought back: fine detail is then the fill's. Patients of
+    published sets, who are far too small, are enlarged for it (:func:`~ctmar.learned.sampling.enlargement`).
 
     Args:
         network: The fitted network.
@@ -97,11 +98,13 @@ class Pretrained(nn.Module, Method):
         scan = self.network.ready(scan)
         if scan.ray.beam == self.trained:
             return predictions(self.network, scan, self.symmetries)
-        known = resample_scan(scan, self.trained)
+        times = enlargement(scan, self.trained)
+        large = enlarged(scan, times)
+        known = resample_scan(large, self.trained)
         added = predictions(self.network, known, self.symmetries) - filled(known, self.network.fill)
         # What the network says off the trace was never asked of it.
-        added = torch.where(known.metal_trace, added, 0.0)
-        return filled(scan, self.network.fill) + resample(added, self.trained, scan.ray.beam)
+        added = torch.where(known.metal_trace, added, 0.0) / growth(times)
+        return filled(scan, self.network.fill) + resample(added, self.trained, large.ray.beam)
 
     def spread(self, scan: Scan) -> Tensor:
         """Standard deviation of the answers, 0 off the trace, ``scan.measured``'s shape.

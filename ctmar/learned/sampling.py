@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ctmar.case import Scan
-from ctmar.geometry import ParallelBeam
+from ctmar.geometry import ParallelBeam, smaller
 from ctmar.networks.wrap import pad_views
 from ctmar.operators import RayTransform
 
@@ -58,7 +58,70 @@ def resample_scan(scan: Scan, target: ParallelBeam) -> Scan:
         metal_trace=trace,
         metal_path_mm=torch.where(trace, move(scan.metal_path_mm), 0.0),
         fills={name: move(fill) for name, fill in scan.fills.items()},
+        deviations={name: torch.where(trace, move(one), 0.0) for name, one in scan.deviations.items()},
         ray=RayTransform(scan.ray.grid, target, scan.ray.backend),
+    )
+
+
+LEAST_SPAN, USUAL_SPAN = 1 / 3, 2 / 3
+"""Shares of the detector that a network was fitted on: a patient who spans less than the first is small, and
+is enlarged until he spans the second, about as much as an adult there."""
+SHADOW = 0.05
+"""Share of the largest line integral from which on a ray has met the patient."""
+
+
+def enlargement(scan: Scan, trained: ParallelBeam) -> float:
+    """How many times larger a patient has to be for a network to meet one of the size it knows.
+
+    Published sets have patients 2.6 times too small (``scanner.faults.shrink``): at the trained bins a screw
+    of theirs would be two bins wide. An image cut off by its field of view is none of a small patient.
+
+    Args:
+        scan: A batch; its largest patient counts.
+        trained: The beam the network was fitted on.
+
+    Returns:
+        1 for whoever spans a third of the trained detector.
+    """
+    beam = scan.ray.beam
+    largest = scan.measured.flatten(1).amax(1)[:, None, None, None]
+    touched = torch.nonzero((scan.measured > SHADOW * largest).flatten(0, -2).any(0))
+    if not len(touched):
+        return 1.0
+    spanned = int(touched.max() - touched.min() + 1) * beam.det_spacing_mm
+    width = trained.det_count * trained.det_spacing_mm
+    return 1.0 if spanned >= LEAST_SPAN * width else USUAL_SPAN * width / spanned
+
+
+def growth(times: float) -> float:
+    """How many times larger line integrals are in a world of lengths so many times larger: the root.
+
+    That is halfway between a larger patient of the same tissue, and the same contrast, noise and starvation.
+    On five validation cases of ``scanner=syndeeplesion`` the network's 72.5 HU become 71.4 with integrals as
+    they are, 57.3 with the root, 60.2 where they grow as lengths do.
+    """
+    return times**0.5
+
+
+def enlarged(scan: Scan, times: float) -> Scan:
+    """The scan in a world whose lengths are so many times larger.
+
+    Line integrals grow by :func:`growth`.
+
+    Args:
+        scan: A batch with the fills that are needed.
+        times: Factor, positive; 1 gives the scan itself.
+    """
+    if times == 1.0:
+        return scan
+    grid, beam, factor = smaller(scan.ray.grid, 1 / times), smaller(scan.ray.beam, 1 / times), growth(times)
+    return replace(
+        scan,
+        measured=scan.measured * factor,
+        metal_path_mm=scan.metal_path_mm * factor,
+        fills={name: fill * factor for name, fill in scan.fills.items()},
+        deviations={name: one * factor for name, one in scan.deviations.items()},
+        ray=RayTransform(grid, beam, scan.ray.backend),
     )
 
 

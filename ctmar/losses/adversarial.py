@@ -1,4 +1,4 @@
-"""The game of eq. 4, several ways, and the distance of a discriminator's features."""
+"""The game of equation 7 (docs/theory.md), several ways, and the distance of a discriminator's features."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ctmar.errors import CtmarError
 
 ADVERSARIAL_LOSSES = ("minimax", "non_saturating", "least_squares", "hinge")
-"""``minimax`` is eq. 4 as written; ``non_saturating`` (the default) differs from it in the generator
+"""``minimax`` is equation 7 as written; ``non_saturating`` (the default) differs from it in the generator
 alone: it minimises ``-log D`` in place of ``log(1 - D)``, which has the same optimum but a gradient
 while the discriminator still wins (Goodfellow 2014, section 3). ``least_squares``: Mao 2017;
 ``hinge``: Miyato 2018."""
@@ -25,7 +25,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str = "no
     """What the discriminator minimises, the mean over patches and batch.
 
     For ``minimax`` and ``non_saturating`` this is ``-(E[log D(x,y)] + E[log(1 - D(x,G))])``, the
-    negative of eq. 4, with ``D = sigmoid(logit)`` written through softplus, which never
+    negative of equation 7, with ``D = sigmoid(logit)`` written through softplus, which never
     takes the logarithm of 0. It is ``2 log 2`` where the discriminator cannot tell.
 
     Args:
@@ -44,7 +44,7 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, kind: str = "no
 def generator_loss(fake_logits: Tensor, kind: str = "non_saturating") -> Tensor:
     """What the generator minimises in the game, the mean over patches and batch.
 
-    ``minimax`` is ``E[log(1 - D(x,G))]`` of eq. 4 (``-log 2`` at logit 0), ``non_saturating``
+    ``minimax`` is ``E[log(1 - D(x,G))]`` of equation 7 (``-log 2`` at logit 0), ``non_saturating``
     ``-E[log D(x,G)]`` (``log 2`` at logit 0).
     """
     check_adversarial(kind)

@@ -84,6 +84,11 @@ class Method:
         """Raises a CtmarError where the method cannot work on scans of this geometry; most work on all."""
 
     @property
+    def neighbours(self) -> int:
+        """Slices on either side that it looks at where a scan holds them; cases are simulated with these."""
+        return (self.slices or 1) // 2
+
+    @property
     def device(self) -> torch.device:
         """Where scans must lie."""
         return torch.device("cpu")
@@ -120,6 +125,11 @@ def _told(value: Any) -> str:
     return value.key if isinstance(value, Method) else repr(value)
 
 
+def slices_for(methods: Iterable[Method]) -> int:
+    """Slices of a case that is to serve all of these: the scored one, and the farthest neighbours of any."""
+    return 2 * max((method.neighbours for method in methods), default=0) + 1
+
+
 def as_sinogram(scan: Scan, found: Any, name: str) -> Tensor:
     """What a method of that name returned; a CtmarError where it is no sinogram of the scan's shape."""
     wanted = tuple(scan.measured.shape)
@@ -136,17 +146,25 @@ def compose(scan: Scan, prediction: Tensor) -> Tensor:
 
 def filled(scan: Scan, method: Method) -> Tensor:
     """A method's completion of the scan: that at hand, where there is one of this very method."""
+    return completed(scan, method).sinogram
+
+
+def completed(scan: Scan, method: Method) -> Completed:
+    """The same with its deviation, where the method tells one."""
     at_hand = scan.fills.get(method.key)
-    return method.complete(scan).sinogram if at_hand is None else at_hand
+    return method.complete(scan) if at_hand is None else Completed(at_hand, scan.deviations.get(method.key))
 
 
 def with_fills(scan: Scan, methods: Iterable[Method]) -> Scan:
     """The scan with the completions of these methods and no others; those at hand are taken."""
-    made: dict[str, Tensor] = {}
+    fills: dict[str, Tensor] = {}
+    deviations: dict[str, Tensor] = {}
     for method in methods:
-        made[method.key] = filled(scan, method)
-        scan = replace(scan, fills=scan.fills | made)
-    return replace(scan, fills=made)
+        fills[method.key], deviation = completed(scan, method)
+        if deviation is not None:
+            deviations[method.key] = deviation
+        scan = replace(scan, fills=scan.fills | fills, deviations=scan.deviations | deviations)
+    return replace(scan, fills=fills, deviations=deviations)
 
 
 def each_slice(scan: Scan, complete: Callable[[Scan], Tensor]) -> Tensor:

@@ -16,24 +16,19 @@ from ctmar.files import file_stem
 from ctmar.methods.base import Completed, Method, as_sinogram
 
 
-class ImageFolder(Method):
-    """Images of a method that ran elsewhere: ``CASE.npy``, HU, ``(row, column)``, one a case.
-
-    They are scored as they are; where metal is shown in them it is not scored, and what became of the
-    measured rays cannot be told from an image.
+class ReadyImages(Method):
+    """Images that lie ready: scored as they are, what became of the measured rays cannot be told from them.
 
     Args:
-        folder: Where the images lie; names as ``export=…`` writes them.
         name: What reports call it.
+        image_hu: The image of a case by its name, ``(row, column)`` in HU.
     """
 
     completes = False
     own_image = True
 
-    def __init__(self, folder: str | Path, name: str = "images") -> None:
-        self.folder, self.name = Path(folder), name
-        if not self.folder.is_dir():
-            raise CtmarError(f"images must be a folder of CASE.npy files, got {str(folder)!r}")
+    def __init__(self, name: str, image_hu: Callable[[str], Tensor]) -> None:
+        self.name, self._image_hu = name, image_hu
 
     def trace(self, scan: Scan) -> Tensor:
         """The measurement: an image completes no sinogram."""
@@ -43,6 +38,26 @@ class ImageFolder(Method):
         """Each case's image, on the centre slice of the reconstruction's shape."""
         images = [self._image(case_id, corrected_hu.shape[-2:]) for case_id in scan.case_id]
         return torch.stack(images)[:, None].expand(corrected_hu.shape)
+
+    def _image(self, case_id: str, shape: torch.Size) -> Tensor:
+        image = self._image_hu(case_id)
+        if image.shape != shape:
+            raise CtmarError(f"{self.name} must be HU of shape {tuple(shape)}, got {tuple(image.shape)}")
+        return image
+
+
+class ImageFolder(ReadyImages):
+    """Images of a method that ran elsewhere: ``CASE.npy``, HU, ``(row, column)``, one a case.
+
+    Args:
+        folder: Where the images lie; names as ``export=…`` writes them.
+        name: What reports call it.
+    """
+
+    def __init__(self, folder: str | Path, name: str = "images") -> None:
+        self.folder, self.name = Path(folder), name
+        if not self.folder.is_dir():
+            raise CtmarError(f"images must be a folder of CASE.npy files, got {str(folder)!r}")
 
     def _image(self, case_id: str, shape: torch.Size) -> Tensor:
         path = self.folder / f"{file_stem(case_id)}.npy"

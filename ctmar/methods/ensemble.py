@@ -49,6 +49,11 @@ class Ensemble(Method):
         """What those need that do not work on any number."""
         return next((method.slices for method in self.methods.values() if method.slices), None)
 
+    @property
+    def neighbours(self) -> int:
+        """The farthest of theirs."""
+        return max(method.neighbours for method in self.methods.values())
+
     def check(self, ray: RayTransform) -> None:
         """Refuses what one of them refuses."""
         for method in self.methods.values():

@@ -42,7 +42,7 @@ class Discriminator(nn.Module):
 
 
 class ConditionalPatchDiscriminator(Discriminator):
-    """``D(x, y)`` of eq. 4: one logit for each patch of a sinogram, given the generator's inputs.
+    """``D(x, y)`` of equation 7 (docs/theory.md): a logit for each patch of a sinogram, given the inputs.
 
     MONAI's ``PatchDiscriminator``, whose last output is the logits.
 

@@ -43,7 +43,7 @@ class PartialConv(nn.Module):
         return F.relu(self.norm(features)), found
 
     def linear(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 1 and 2, without norm and activation; ``known`` is 0 or 1, ``(batch, 1, angle, detector)``."""
+        """Liu 2018, eq. 1 and 2, without the rest; ``known`` is 0 or 1, ``(batch, 1, angle, detector)``."""
         kernel = torch.ones(1, 1, 3, 3, device=x.device, dtype=known.dtype)
         count = F.conv2d(known, kernel, stride=self.conv.stride, padding=1)
         found = (count > 0).to(x.dtype)

@@ -4,6 +4,7 @@ import inspect
 import logging
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -74,6 +75,29 @@ class Backend(Protocol):
         ...
 
 
+class Mirrored:
+    """A backend for bins that are stored in the other order: its own knows detectors one way round."""
+
+    def __init__(self, of: Backend) -> None:
+        self._of = of
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As :meth:`Backend.forward`."""
+        return self._of.forward(image).flip(-1)
+
+    def adjoint(self, sinogram: Tensor) -> Tensor:
+        """As :meth:`Backend.adjoint`."""
+        return self._of.adjoint(sinogram.flip(-1))
+
+    def backproject(self, sinogram: Tensor) -> Tensor:
+        """As :meth:`Backend.backproject`."""
+        return self._of.backproject(sinogram.flip(-1))
+
+    def backproject_adjoint(self, image: Tensor) -> Tensor:
+        """As :meth:`Backend.backproject_adjoint`."""
+        return self._of.backproject_adjoint(image).flip(-1)
+
+
 class Backends:
     """The backends of one geometry, each made when first asked for, and left behind when pickled.
 
@@ -133,6 +157,8 @@ def _classes(beam: Beam) -> dict[str, str]:
 
 
 def _make(name: str, grid: ImageGrid, beam: Beam) -> Backend:
+    if isinstance(beam, FanBeam) and beam.mirrored:
+        return Mirrored(_make(name, grid, replace(beam, mirrored=False)))
     if is_dotted(name):
         return made(class_named(name), grid, beam)
     classes = _classes(beam)

@@ -12,6 +12,7 @@ J. Comput. Assist. Tomogr. 1:429, 1977), and the second step interpolates in the
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -59,6 +60,8 @@ def rebin_fan_to_parallel(
             f"a sinogram of this geometry is (..., {views}, {bins}), got {tuple(sinogram.shape)}"
         )
     flat = sinogram.reshape(-1, *fan.shape)
+    if fan.mirrored:
+        flat, fan = flat.flip(-1), replace(fan, mirrored=False)
     axis = _ViewAxis(fan)
     padded = axis.pad(flat)
     sides = [_Side(fan, axis, parallel, order, far, flat) for far in (False, True)]
@@ -223,7 +226,7 @@ class _ViewAxis:
 
     def __init__(self, fan: FanBeam) -> None:
         self.closed, self._count, turn = fan.full_turn, fan.num_angles, 2 * math.pi
-        self._even = fan.angles == FanBeam(fan.num_angles, 1, 1.0, 1.0, 0.0).angles
+        self._even = fan.even
         if not self._even and (np.any(np.diff(fan.theta) <= 0) or np.ptp(fan.theta) >= turn):
             raise CtmarError("rebinning needs a fan's views in ascending order within one turn")
         self._start = float(fan.theta[0])
@@ -240,7 +243,7 @@ class _ViewAxis:
     def coordinate(self, beta: Tensor) -> Tensor:
         """The place of each angle among the views, in [0, A); the ends' where there is no view."""
         if self._even:
-            at = beta * (self._count / (2 * math.pi))
+            at = (beta - self._start) * (self._count / (2 * math.pi))
             # Rounding may give A itself.
             return (at - self._count * torch.floor(at / self._count)).clamp(0, math.nextafter(self._count, 0))
         # The turn begins in the middle of what the views leave out, so that each end is its own side's.

@@ -4,6 +4,7 @@ from ctmar.scenes.coverage import require_cover
 from ctmar.scenes.generators import MixedGenerator, RandomGenerator, RealisticGenerator, SceneGenerator
 from ctmar.scenes.sampling import choose_slice, parameters, sample_pose
 from ctmar.scenes.scene import Pose, Scene, SceneSlices
+from ctmar.scenes.spinal_rod import SpinalRod
 
 __all__ = [
     "MixedGenerator",
@@ -13,6 +14,7 @@ __all__ = [
     "Scene",
     "SceneGenerator",
     "SceneSlices",
+    "SpinalRod",
     "choose_slice",
     "parameters",
     "require_cover",

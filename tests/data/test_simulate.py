@@ -1,4 +1,6 @@
+import multiprocessing
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from ctmar.case import Case, collate
-from ctmar.data.dataset import CaseDataset, EpochShuffle
+from ctmar.data.dataset import CaseDataset, EpochShuffle, simulate_ahead
 from ctmar.data.encoding import digest, encode
 from ctmar.data.fingerprint import fingerprint, input_digest
 from ctmar.data.module import MARDataModule
@@ -67,7 +69,7 @@ def test_fields_keep_the_contract(anatomy: ProceduralSpine) -> None:
         assert fill.dtype == torch.float32 and torch.equal(fill[off], scan.measured[off])
     assert scan.metal_trace[0, 1].any() and scan.metal_mask[0, 1].any()
     assert not (scan.metal_mask & ~truth.body_mask).float().mean() > 0.01
-    assert 0.0192 < float(scan.mu_water) < 0.0194 and scan.kvp == Scanner().kvp
+    assert 0.0192 < float(scan.mu_water) < 0.0194 and scan.kvp == (Scanner().kvp,)
     (parameters,) = truth.parameters
     assert parameters["kind"] == "realistic"
     assert (parameters["source"], parameters["metal_from"]) == ("raw", "scene")
@@ -105,7 +107,7 @@ def test_a_helix_goes_on_beyond_the_volume(anatomy: ProceduralSpine) -> None:
     scene = sim.scene("train", 0)
     scan, cut, _ = sim.scan(scene, [np.random.SeedSequence(n) for n in range(3)])
     assert len(scan.measured) == len(cut.hu) == 3
-    places = sim._gantry.slices(scene.center_slice, (scene.center_slice,), 3.0)
+    places = sim._stations.at(0).gantry.slices(scene.center_slice, (scene.center_slice,), 3.0)
     assert places[0] < 0 or places[-1] >= len(scene.anatomy.hu)
     assert scan.measured.isfinite().all()
 
@@ -254,6 +256,24 @@ def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Pa
     torch.testing.assert_close(tests[1].scan.measured, direct.scan.measured)
     with pytest.raises(CtmarError, match="num_cases.val must be a positive whole number, got 0"):
         MARDataModule(module.source, counts | {"val": 0})
+
+
+@pytest.mark.slow
+def test_no_case_sends_tensors_to_the_process_that_makes_it(
+    anatomy: ProceduralSpine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if multiprocessing.get_start_method() != "fork":
+        pytest.skip("the processes are not forked here")
+
+    def handed_over(*_: object) -> None:
+        raise AssertionError("torch hands a tensor over by a socket")
+
+    made = CaseDataset(simulator(anatomy, slices=1), "train", 3, CaseStore(tmp_path))
+    monkeypatch.setattr(ForkingPickler, "_extra_reducers", dict.fromkeys(ForkingPickler._extra_reducers, handed_over))
+    with pytest.raises(AssertionError, match="by a socket"):
+        ForkingPickler.dumps(torch.zeros(2))
+    assert list(simulate_ahead([(f"{n}", made, n) for n in range(3)], 2, "simulating")) == [None] * 3
+    assert made.missing() == []
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:

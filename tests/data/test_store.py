@@ -30,7 +30,12 @@ def case(make_case: Callable[..., Case]) -> Make:
         reference_hu = 300 * torch.randn((1, 3, 8, 8), generator=rng)
         told = {"kind": "made up", "plan": {"number": index}}
         scan = replace(
-            made.scan, metal_mask=reference_hu > 400, ray=RAY, kvp=KVP, case_id=(f"train-{index:05d}",)
+            made.scan,
+            metal_mask=reference_hu > 400,
+            ray=RAY,
+            kvp=(KVP,),
+            case_id=(f"train-{index:05d}",),
+            deviations={"nmar": made.scan.metal_path_mm / 7},
         )
         body, labels = reference_hu > -400, reference_hu.abs().clamp(max=255).byte()
         truth = replace(made.truth, reference_hu=reference_hu, body_mask=body, tissue_labels=labels)
@@ -50,6 +55,8 @@ def equal(a: Case, b: Case) -> bool:
         same(a.scan.fills[n], b.scan.fills[n]) for n in a.scan.fills
     )
     names = (a.scan.case_id, a.truth.parameters) == (b.scan.case_id, b.truth.parameters)
+    fills = fills and a.scan.deviations.keys() == b.scan.deviations.keys()
+    fills = fills and all(same(a.scan.deviations[n], b.scan.deviations[n]) for n in a.scan.deviations)
     return scan and truth and fills and names and (a.scan.ray, a.scan.kvp) == (b.scan.ray, b.scan.kvp)
 
 
@@ -58,6 +65,13 @@ def test_a_case_comes_back_to_the_last_bit(case: Make) -> None:
     arrays = encode(made)
     assert arrays["clean"].shape == (int(made.scan.metal_trace.sum()),)
     assert equal(decode(arrays, RAY, KVP), made)
+
+
+def test_that_an_image_was_cut_off_is_kept(case: Make) -> None:
+    whole = case(0)
+    cut = replace(whole, scan=replace(whole.scan, clipped=(True,)))
+    read = [decode(encode(one), whole.scan.ray, KVP).scan.clipped for one in (whole, cut)]
+    assert read == [(), (True,)]
 
 
 def test_the_arrays_of_a_case_keep_their_names_types_and_shapes(case: Make) -> None:
@@ -75,6 +89,7 @@ def test_the_arrays_of_a_case_keep_their_names_types_and_shapes(case: Make) -> N
         "clean": ("<f4", (rays,)),
         "fill_li": ("<f4", (rays,)),
         "fill_nmar": ("<f4", (rays,)),
+        "deviation_nmar": ("<f4", (rays,)),
         "metal_path_mm": ("<f4", (rays,)),
     }
     about = b'{"case_id": "train-00000", "parameters": {"kind": "made up", "plan": {"number": 0}}}'
@@ -102,17 +117,18 @@ def test_half_precision_rounds_sinograms_and_keeps_the_contract(case: Make) -> N
     assert torch.equal(again.scan.metal_mask, made.scan.metal_mask)
 
 
-@pytest.mark.parametrize("field", ["clean", "metal_path_mm", "fills"])
+@pytest.mark.parametrize("field", ["clean", "metal_path_mm", "fills", "deviations"])
 def test_a_case_that_breaks_the_contract_is_not_kept(case: Make, field: str, tmp_path: Path) -> None:
     made = case(0)
     scan, truth = made.scan, made.truth
-    fields = {"clean": truth.clean, "metal_path_mm": scan.metal_path_mm, "fills": scan.fills["li"]}
+    fields = {"clean": truth.clean, "metal_path_mm": scan.metal_path_mm}
+    fields |= {"fills": scan.fills["li"], "deviations": scan.deviations["nmar"]}
     broken = fields[field].clone()
     broken[tuple(torch.nonzero(~scan.metal_trace)[7])] += 1
     if field == "clean":
         made = Case(scan, replace(truth, clean=broken))
     else:
-        changed = {"fills": {"li": broken}} if field == "fills" else {field: broken}
+        changed = {field: broken if field == "metal_path_mm" else {"li": broken}}
         made = Case(replace(scan, **changed), truth)
     with pytest.raises(CtmarError, match="off the metal trace, got other values"):
         CaseStore(tmp_path).save("train", 0, made)

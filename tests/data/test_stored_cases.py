@@ -105,7 +105,7 @@ def seen_images(made: Simulator, disks: tuple[Scan, Tensor], monkeypatch: pytest
         return stored_scan(images, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ctmar.stored.found, "stored_scan", watched)
-    made._as_found(*disks)
+    made._as_found(*disks, made.scanner)
     (images,) = handed
     return images
 
@@ -127,7 +127,7 @@ def test_an_extended_scale_keeps_the_metals_own_values(disks, monkeypatch) -> No
 
 def test_the_trace_is_that_of_the_mask_and_what_it_misses_is_left(disks) -> None:
     scan, clean = disks
-    seen, target = of_disks()._as_found(scan, clean)
+    seen, target = of_disks()._as_found(scan, clean, SCANNER)
     assert 10 < seen.metal_mask.sum() < 30  # 113 mm² on pixels of 7.8 mm²; the wire is not among them
     path = RAY.forward(seen.metal_mask.float())
     covered = path > TRACE_EPSILON_MM
@@ -147,7 +147,7 @@ def test_reprojection_shows_the_stored_image_again(disks) -> None:
     scan, clean = disks
     made = of_disks(source="image")
     stored, stored_clean = (stored_images(sinogram, made) for sinogram in (scan.measured, clean))
-    seen, target = made._as_found(scan, clean)
+    seen, target = made._as_found(scan, clean, made.scanner)
     trace = seen.metal_trace
     whole, metal_free = (
         RAY.forward(hu_to_mu(image, SCANNER.mu_water))[None] for image in (stored, stored_clean)

@@ -1,6 +1,6 @@
 """Network inputs, a class a channel."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 import pytest
@@ -11,6 +11,7 @@ from ctmar.case import Scan
 from ctmar.errors import CtmarError
 from ctmar.inputs import Channel, Units, stack_inputs
 from ctmar.inputs.angle import Angle
+from ctmar.inputs.deviation import Deviation
 from ctmar.inputs.difference import Difference
 from ctmar.inputs.fill import Fill, FillBy
 from ctmar.inputs.hardening import LIMIT, Hardening
@@ -20,11 +21,23 @@ from ctmar.inputs.trace import Trace
 from ctmar.learned.network import trace_window
 from ctmar.learned.rebuilding import rebuilt
 from ctmar.methods import LI, NMAR, Zero
-from ctmar.methods.base import filled
+from ctmar.methods.base import Classical, Completed, Method, filled, with_fills
 from ctmar.networks.wrap import mirror_left_right, pad_views
 from tests.tiny_network import tiny_network
 
 UNITS = Units(4.0, 50.0)
+
+
+@dataclass(frozen=True)
+class Doubtful(Classical):
+    """Says of every ray how far it may be off: a thousandth for each mm in metal."""
+
+    name = "doubtful"
+
+    def trace(self, scan: Scan) -> Completed:
+        return Completed(scan.measured / 2, scan.metal_path_mm / 1000)
+
+
 CONFIGS = sorted((FilePath(__file__).parents[2] / "configs" / "input").glob("*.yaml"))
 
 
@@ -33,7 +46,7 @@ def configured(config: FilePath) -> Channel:
     node = yaml.safe_load(config.read_text(encoding="utf-8"))
     assert list(node) == [config.stem]  # the name under which a network lists it
     channel: Channel = rebuilt(node)[config.stem]
-    return channel
+    return channel.of(Doubtful()) if isinstance(channel, Deviation) else channel
 
 
 def over_configs(test):  # type: ignore[no-untyped-def]
@@ -98,6 +111,7 @@ def test_a_channel_of_some_bins_is_those_bins_of_it(make_case, config: FilePath)
 def test_there_is_a_config_for_every_channel_and_each_gives_its_own() -> None:
     wanted = {
         "angle": Angle(),
+        "deviation": Deviation(Doubtful()),
         "difference": Difference(),
         "fill": Fill(),
         "fill_li": FillBy(LI()),
@@ -110,6 +124,33 @@ def test_there_is_a_config_for_every_channel_and_each_gives_its_own() -> None:
         "trace": Trace(),
     }
     assert {config.stem: configured(config) for config in CONFIGS} == wanted
+
+
+@pytest.mark.parametrize("deviation,seen", [(1e-5, -1), (1e-3, -1), (10**-1.5, 0), (1, 1), (20, 1)])
+def test_a_deviation_is_seen_as_its_logarithm(make_case, deviation: float, seen: float) -> None:
+    scan = make_case().scan
+    trace, path = scan.metal_trace, torch.full_like(scan.measured, 1000 * deviation)
+    found = Deviation(Doubtful())(replace(scan, metal_path_mm=path), scan.measured, UNITS)
+    torch.testing.assert_close(found[trace], torch.full_like(found[trace], seen))
+    assert torch.count_nonzero(found[~trace]) == 0
+
+
+def test_a_deviation_at_hand_is_taken_and_that_of_the_networks_fill_needs_no_name(make_case) -> None:
+    scan, method = with_fills(make_case().scan, [Doubtful()]), Doubtful()
+    known = replace(scan, deviations={method.key: scan.deviations[method.key] * 10})
+    network = tiny_network(inputs={"deviation": Deviation()}, fill=method)
+    assert network.ready(known).deviations.keys() == {method.key}
+    found = network.inputs_of(network.ready(known), known.fills[method.key])
+    path = scan.metal_path_mm
+    wanted = Deviation(Doubtful())(replace(scan, fills={}, metal_path_mm=10 * path), path, UNITS)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("method,got", [(None, "none"), (LI(), "'li'")])
+def test_a_deviation_of_a_method_that_tells_none_is_refused(make_case, method: Method, got: str) -> None:
+    scan = make_case().scan
+    with pytest.raises(CtmarError, match=f"needs a method that tells one, got {got}"):
+        Deviation(method)(scan, scan.measured, UNITS)
 
 
 def test_a_network_that_would_see_nothing_is_refused() -> None:

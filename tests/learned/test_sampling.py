@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
-from ctmar.geometry import ParallelBeam
-from ctmar.learned.sampling import resample, resample_scan
+from ctmar.case import Scan
+from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.learned.sampling import USUAL_SPAN, enlarged, enlargement, resample, resample_scan
+from ctmar.operators import RayTransform
 
 COARSE = ParallelBeam(90, 91, 2.8)
 FINE = ParallelBeam(180, 183, 1.4)
@@ -61,3 +64,43 @@ def test_a_scan_moves_as_a_whole(make_case) -> None:
     assert torch.equal(moved.fills["nmar"][~moved.metal_trace], moved.measured[~moved.metal_trace])
     assert (back.measured - scan.measured)[off].abs().max() < 0.1
     assert resample_scan(scan, source) is scan
+
+
+def water(radius_mm: float, beam: ParallelBeam, grid: ImageGrid, mu: float = 0.02) -> Scan:
+    """A scan of a disc of water about the axis, with a trace in the middle."""
+    s = (torch.arange(beam.det_count) - (beam.det_count - 1) / 2) * beam.det_spacing_mm
+    sinogram = 2 * mu * (radius_mm**2 - s**2).clamp(min=0).sqrt().expand(1, 1, *beam.shape)
+    trace = (s.abs() < radius_mm / 10).expand(sinogram.shape)
+    path = torch.where(trace, 2.0, 0.0)
+    mask: Tensor = torch.zeros(1, 1, *grid.shape, dtype=torch.bool)
+    ray = RayTransform(grid, beam)
+    return Scan(sinogram.contiguous(), trace.contiguous(), mask, path, torch.tensor([mu]), ray)
+
+
+SMALL_WORLD = ParallelBeam(90, 182, 0.6), ImageGrid((128, 128), 0.6)
+
+
+def test_a_small_patient_is_enlarged_to_an_adult_and_no_one_else_is() -> None:
+    width = COARSE.det_count * COARSE.det_spacing_mm
+    small = water(35.0, *SMALL_WORLD)
+    assert enlargement(small, COARSE) == pytest.approx(USUAL_SPAN * width / 70, rel=0.03)
+    adult = water(80.0, COARSE, ImageGrid((64, 64), 2.8))
+    child = water(45.0, COARSE, ImageGrid((64, 64), 2.8))
+    assert enlargement(adult, COARSE) == enlargement(child, COARSE) == 1.0
+    # As many millimetres as the small patient, but cut off by its field of view.
+    assert enlargement(water(150.0, *SMALL_WORLD), COARSE) == 1.0
+    nothing = water(35.0, *SMALL_WORLD)
+    nothing.measured.zero_()
+    assert enlargement(nothing, COARSE) == 1.0
+
+
+def test_an_enlarged_scan_is_of_the_same_disc_in_a_larger_world() -> None:
+    small = water(35.0, *SMALL_WORLD)
+    large = enlarged(small, 2.25)
+    assert large.ray.beam.det_spacing_mm == pytest.approx(1.35) and large.ray.grid.spacing_mm == 1.35
+    assert torch.allclose(large.measured, 1.5 * small.measured)
+    assert torch.allclose(large.metal_path_mm, 1.5 * small.metal_path_mm)
+    image = large.ray.fbp(large.measured)[0, 0]
+    # 1.5 times the line integrals over 2.25 times the length.
+    assert float(image[50:78, 50:78].mean()) == pytest.approx(0.02 * 1.5 / 2.25, rel=0.01)
+    assert enlarged(small, 1.0) is small

@@ -11,13 +11,17 @@ from ctmar.case import Scan
 from ctmar.config.build import make
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
-from ctmar.methods import MBHC, Method, Physics
+from ctmar.methods import MBHC, NMAR, Method, Physics
+from ctmar.methods.ensemble import Ensemble
 from ctmar.methods.polychromatic.fit import Fitted
 from ctmar.methods.polychromatic.inversion import Inversion, Inverted, Prior
-from ctmar.methods.polychromatic.rays import ONE_PLANE, MetalPixels, TraceRays
+from ctmar.methods.polychromatic.noise import photons_seen
+from ctmar.methods.polychromatic.rays import LOST, ONE_PLANE, MetalPixels, TraceRays
 from ctmar.methods.polychromatic.scatter import scattered
 from ctmar.methods.polychromatic.tables import Beam, Floats, Tables
 from ctmar.operators import RayTransform
+from ctmar.operators.kernels import polychromatic as kernels
+from ctmar.physics import Water
 from tests.tiny_runs import Compose
 
 GRID, BEAM = ImageGrid((48, 48), 4.0), ParallelBeam(48, 69, 4.0)
@@ -69,15 +73,21 @@ class World:
         return np.zeros(self.clean.shape[-2:])
 
 
-def world(alloy: int = TITANIUM, radius_mm: float = 9.0, alloys: tuple[str, ...] = ALLOYS) -> World:
-    """What is measured of a rod of one alloy; noise-free, in float32."""
-    tables = NOISELESS.tables(ALLOYS, 120)
+def world(
+    alloy: int = TITANIUM,
+    radius_mm: float = 9.0,
+    alloys: tuple[str, ...] = ALLOYS,
+    made_of: tuple[str, ...] = ALLOYS,
+    full: float = 1.0,
+) -> World:
+    """What is measured of a rod of one of ``made_of``, porous where not full; noise-free, in float32."""
+    tables = NOISELESS.tables(made_of, 120)
     y, x = torch.meshgrid(*2 * [(torch.arange(48) - 23.5) * 4.0], indexing="ij")
     body, mask = x**2 + y**2 < 75**2, (x - 12) ** 2 + (y - 10) ** 2 < radius_mm**2
     ray = RayTransform(GRID, BEAM)
     clean = ray.forward(body.double() * tables.reference_mu)
     pixels = MetalPixels.around(mask.numpy(), GRID, BEAM, refine=2, border=1, subs=2)
-    fractions = np.outer(pixels.inside, np.arange(2) == alloy).astype(float)
+    fractions = np.outer(pixels.inside, full * (np.arange(2) == alloy)).astype(float)
     views = np.arange(BEAM.num_angles)
     paths = pixels.seen_by(views).paths(fractions)
     trace = paths.reshape(*BEAM.shape, -1).sum(-1) > 0
@@ -97,10 +107,10 @@ def world(alloy: int = TITANIUM, radius_mm: float = 9.0, alloys: tuple[str, ...]
         metal_path_mm=torch.where(found, 10.0, 0.0),
         mu_water=torch.tensor([tables.reference_mu]),
         ray=ray,
-        kvp=120,
+        kvp=(120,),
         case_id=("rod",),
     )
-    known_tables = tables if alloys == ALLOYS else NOISELESS.tables(alloys, 120)
+    known_tables = NOISELESS.tables(alloys, 120)
     return World(NOISELESS, known_tables, pixels, fractions, scan, clean.float()[None, None])
 
 
@@ -183,6 +193,13 @@ def test_slopes_are_those_of_differences(planes: tuple[float, ...]) -> None:
     np.testing.assert_allclose(rays.water_behind(read, paths, stray, np.zeros(5)), water, atol=1e-3)
 
 
+def test_the_kernels_exponential_is_the_exponential() -> None:
+    x = np.concatenate([np.linspace(-700, 700, 100_001), np.linspace(-2, 2, 1001), [0.0]])
+    found = np.array([kernels.exp(value) for value in x[::50]])
+    np.testing.assert_allclose(found, np.exp(x[::50]), rtol=1e-10)
+    assert kernels.exp(-1e4) < 1e-300 < kernels.exp(1e4) < np.inf
+
+
 def test_planes_of_the_same_metal_are_one() -> None:
     tables, generator = NOISELESS.tables(ALLOYS, 120), np.random.default_rng(2)
     rays = TraceRays(np.arange(1), np.arange(5), 2, tables, np.zeros(5), ONE_PLANE)
@@ -260,6 +277,32 @@ def test_four_times_the_dose_halves_the_deviation(rod: World) -> None:
     np.testing.assert_allclose(found(1e5).variance, 4 * found(4e5).variance, rtol=1e-6)
 
 
+@pytest.mark.parametrize("photons", [1e4, 1e5])
+def test_photons_are_counted_by_the_noise_of_rays_that_missed_the_metal(rod: World, photons: float) -> None:
+    # A disk beside the axis, by its chords; the shadow of metal runs through it.
+    at, theta = (np.arange(69) - 34) * 4.0, BEAM.theta[:, None]
+    chords = 2 * np.sqrt(np.maximum(75**2 - (at - 20 * np.cos(theta)) ** 2, 0))
+    logged, generator = 0.02 * chords, np.random.default_rng(3)
+    noisy = -np.log(generator.poisson(photons * np.exp(-logged)) / photons)
+    tables = replace(NOISELESS, water=Water(precorrection=False)).tables(ALLOYS, 120)
+    assert 0.7 < photons_seen(noisy, rod.trace, tables) / photons < 1.4  # of some 450 differences
+    worse = np.where(rod.trace, np.nan, noisy)
+    assert photons_seen(worse, rod.trace, tables) == photons_seen(noisy, rod.trace, tables)
+    assert photons_seen(noisy, np.ones_like(rod.trace), tables) == np.inf
+
+
+def test_a_scan_noisier_than_told_is_trusted_less(rod: World) -> None:
+    generator, noise = np.random.default_rng(4), torch.zeros_like(rod.scan.measured)
+    noise[..., :] = torch.from_numpy(generator.normal(0, 0.05, rod.scan.measured.shape))
+    noisy = replace(rod.scan, measured=rod.scan.measured + noise)
+    told = [Physics(Told(rod.clean), Beam(photons_per_ray=p), rounds=0) for p in (1e6, 1e7)]
+    found = [method.complete(noisy).deviation for method in told]
+    assert found[0] is not None and found[1] is not None
+    torch.testing.assert_close(found[0], found[1])  # the scan tells of fewer than either
+    quiet = told[0].complete(rod.scan).deviation
+    assert quiet is not None and found[0].mean() > 1.3 * quiet.mean()
+
+
 @pytest.mark.parametrize("left", [0.0, 0.02])
 def test_scatter_that_was_left_is_found_with_the_metal(rod: World, left: float) -> None:
     """Signal is added to every ray, of the shape that the method takes it to have."""
@@ -304,6 +347,13 @@ def test_metal_of_the_neighbours_is_told_from_the_slices_own() -> None:
     assert errors[1].abs().mean() < 0.75 * errors[0].abs().mean()
 
 
+def test_a_profile_that_is_told_asks_for_the_neighbours() -> None:
+    assert Physics().neighbours == 0 and Physics().slices is None
+    told = Physics(beam=Beam(slice_profile=(0.15, 0.7, 0.15)))
+    assert told.neighbours == 1 and told.slices is None
+    assert Ensemble({"a": NMAR(), "b": told}, [1.0, 1.0]).neighbours == 1
+
+
 def test_what_is_not_explained_counts_as_photons_do(rod: World) -> None:
     logged = np.array([0.0, 5.0, 9.0])
     dark = np.zeros(3)
@@ -321,7 +371,7 @@ def test_starved_rays_are_left_to_the_prior_and_say_so(rod: World) -> None:
     assert done.deviation is not None
     torch.testing.assert_close(done.deviation[trace], torch.full_like(fill[trace], 0.15), atol=0.01, rtol=0)
     assert torch.count_nonzero(done.deviation[~trace]) == 0
-    lit = Physics(fill=Told(fill), rounds=0).complete(rod.scan)
+    lit = Physics(fill=Told(fill), beam=NOISELESS, rounds=0).complete(rod.scan)
     assert lit.deviation is not None and lit.deviation[trace].mean() < 0.5 * 0.15
 
 
@@ -331,6 +381,39 @@ def test_a_wrong_alloy_shows_in_what_it_leaves_unexplained() -> None:
         own = world(TITANIUM, alloys=alloys)
         misfits[alloys[0]] = own.inversion(beam=Beam()).fitted(own.prior(0.01), None, 4, 40).misfit
     assert misfits["tantalum"] > 10 * misfits["Ti-6Al-4V"]
+
+
+def test_what_no_listed_alloy_explains_is_taken_for_heavier_metal() -> None:
+    own = world(radius_mm=4.5, made_of=("tantalum", "CoCrMo"), full=0.1)
+    trace, fill = own.scan.metal_trace, own.clean + fluctuating(own.scan.metal_trace, 0.1)
+    errors = {}
+    for heavier in (Physics().heavier, ALLOYS, ()):
+        done = Physics(Told(fill), NOISELESS, heavier=heavier, path_error=0.0, rounds=0).complete(own.scan)
+        errors[heavier] = (done.sinogram - own.clean)[trace].abs().mean()
+    assert errors["CoCrMo", "tantalum"] < 0.08
+    # Explained by neither, the fill stands.
+    for none in (errors[ALLOYS], errors[()]):
+        torch.testing.assert_close(none, torch.tensor(0.1), atol=1e-6, rtol=0)
+
+
+def test_light_metal_is_inverted() -> None:
+    own = world(full=0.3)
+    fill = own.clean + fluctuating(own.scan.metal_trace, 0.1)
+    light = Physics(Told(fill)).complete(own.scan).sinogram - own.clean
+    assert light[own.scan.metal_trace].abs().mean() < 0.03
+
+
+def test_what_an_image_lost_where_it_was_cut_off_is_found(rod: World) -> None:
+    views = np.arange(BEAM.num_angles)
+    through = rod.pixels.seen_by(views).paths(rod.pixels.inside[:, None].astype(float))
+    lost = 0.8 * LOST * rod.tables.reference_mu * through.reshape(*BEAM.shape, 2).mean(-1)
+    whole, clean = rod.inversion(), rod.clean[0, 0].numpy()[rod.trace]
+    cut = replace(whole, measured=whole.measured - lost)
+    errors = {
+        clipped: np.abs(replace(cut, clipped=clipped)(rod.prior(0.05), None, 6, 60).clean - clean).mean()
+        for clipped in (True, False)
+    }
+    assert errors[True] < 0.02 and errors[False] > 0.04
 
 
 def test_nothing_measured_behind_metal_leaves_the_fill(rod: World) -> None:

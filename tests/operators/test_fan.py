@@ -16,6 +16,7 @@ from ctmar.operators import RayTransform, ray_transform
 from ctmar.operators.fan import torch_backend
 from ctmar.operators.fan.filter import filter_fan_sinogram
 from ctmar.operators.fan.native import FanNative
+from ctmar.operators.fan.symmetry import FanSymmetry
 from ctmar.operators.fan.torch_backend import FanTorch
 from ctmar.operators.parallel.native import NativeBackend
 
@@ -29,6 +30,7 @@ GEOMETRIES = {
     "oblong, spaced, offset": (ImageGrid((20, 37), 1.7), FanBeam(23, 51, 2.1, 80.0, 60.0, "arc", 0.4)),
     "narrow, few angles": (ImageGrid((16, 16), 0.5), FanBeam(3, 11, 0.8, 30.0, 9.0, angles=(0.3, 2.0, 5.1))),
 }
+TURNS = [{"start_rad": 1.1}, {"mirrored": True}, {"start_rad": -2.0, "mirrored": True}]
 BOUND = {torch.float32: 1e-6, torch.float64: 1e-12}
 DISKS = [(0.0, 0.0, 38.0, 0.02), (17.0, 9.0, 8.0, 0.01), (-12.0, -20.0, 5.0, -0.015)]
 """x, y and radius in mm, and attenuation in 1/mm."""
@@ -112,6 +114,39 @@ def test_compiled_and_plain_maps_agree(name: str, what: str, monkeypatch: pytest
     native, plain = (getattr(maps(grid, fan), what)(x) for maps in (FanNative, FanTorch))
     # Compiled rays are fixed-point numbers, good to 2⁻⁴⁰ of a pixel.
     torch.testing.assert_close(native, plain, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_other_starts_and_mirrored_bins_are_the_rays_they_say(backend: str, turn: dict[str, Any]) -> None:
+    grid = ImageGrid((96, 96), 1.0)
+    plain = FanBeam(180, 147, 2.0, 150.0, 100.0, "arc", 2.5)
+    fan = replace(plain, angles=None, **turn)
+    ray = RayTransform(grid, fan, backend)
+    truth, image = fan_sinogram(fan, 4), raster(grid)
+    got = ray.forward(image)
+    assert float((got - truth).abs().mean() / truth.mean()) < 0.01
+    as_plain = RayTransform(grid, plain, backend).forward(image)
+    assert float((as_plain - truth).abs().mean() / truth.mean()) > 0.05
+    assert mismatch(ray.forward, ray.adjoint, grid.shape, fan.shape, torch.float64) <= 1e-12
+    inside = raster(grid, 1)[20:76, 20:76]
+    for fbp in (ray.fbp, ray.fbp_direct):
+        assert float((fbp(truth)[20:76, 20:76] - inside).square().mean().sqrt()) < 0.002
+        assert float((fbp(truth.flip(-1))[20:76, 20:76] - inside).square().mean().sqrt()) > 0.003
+
+
+def test_a_start_is_for_views_that_are_not_given() -> None:
+    fan = FanBeam(8, 5, 1.0, 40.0, 0.0, start_rad=1.0)
+    assert fan.even and fan.theta[2] == 1.0 + 2 * 2 * math.pi / 8
+    assert replace(fan, det_count=7).angles == fan.angles
+    assert not FanBeam(2, 5, 1.0, 40.0, 0.0, angles=(0.3, 1.0), start_rad=9.0).even
+    assert not FanSymmetry.applies(ImageGrid((9, 9), 1.0), fan)
+    with pytest.raises(CtmarError, match="start_rad must be finite, got nan"):
+        replace(fan, start_rad=math.nan)
+    with pytest.raises(CtmarError, match="mirrored must be true or false, got 1"):
+        replace(fan, mirrored=1)
+    with pytest.raises(CtmarError, match="a backend needs a fan that is not mirrored"):
+        FanNative(ImageGrid((9, 9), 1.0), replace(fan, mirrored=True))
 
 
 @pytest.mark.parametrize("name", ["symmetric", "symmetric, odd", "four views"])

@@ -49,6 +49,10 @@ def test_becomes_what_parallel_beams_measure(order: str, detector: str, offset: 
     fan = replace(FAN, detector=detector, det_offset_mm=offset)
     assert error_of(fan, order) < 0.01
     assert error_of(fan, order, ParallelBeam(31, 60, 1.3, -0.2, tuple(np.linspace(-1, 7, 31)))) < 0.01
+    for turn in ({"start_rad": 0.7}, {"start_rad": -2.0, "mirrored": True}):
+        other = replace(fan, angles=None, **turn)
+        assert error_of(other, order) < 0.01
+        assert error_of(other, order, replace(fan.parallel(), det_spacing_mm=0.55)) < 0.01
     mirrored = fan.parallel()
     mirrored = replace(mirrored, angles=tuple(-a for a in mirrored.theta))
     wrong = rebin_fan_to_parallel(of_fan(fan), fan, mirrored, order) - of_parallel(fan.parallel())

@@ -40,4 +40,6 @@ def test_a_missed_bound_is_an_exit_status(
         monkeypatch.setitem(benchmark.GROUPS, "lines", lambda rows=rows: iter(rows))
         monkeypatch.setattr("sys.argv", ["benchmark", "--only", "lines", "--json", str(tmp_path / "r.json")])
         assert benchmark.main() == status
-        assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))[0]["passed"] is (status == 0)
+        assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["rows"][0]["passed"] is (
+            status == 0
+        )

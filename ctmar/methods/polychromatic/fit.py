@@ -26,6 +26,8 @@ class Problem:
         measured: ``(ray,)`` line integrals.
         water: ``(ray,)`` water in mm that would lie there without metal.
         scattered: ``(ray,)`` scatter by a scanner that leaves all of it, in the signal through air.
+        most_lost: ``(pixel,)`` the most that an image can have lost where it was cut off; None where it was
+            not.
     """
 
     shadows: Shadows
@@ -33,6 +35,7 @@ class Problem:
     measured: Floats
     water: Floats
     scattered: Floats
+    most_lost: Floats | None = None
 
     def paths(self, fractions: Floats) -> Floats:
         """``(ray, sub-ray, column)`` in mm."""
@@ -53,7 +56,8 @@ class Fitted:
 
     Attributes:
         fractions: ``(pixel, column)`` of volume: the alloys of the slice, then those of its neighbours. None
-            is negative, and those of a plane are at most 1 together.
+            is negative, and those of a plane are at most 1 together. In an image that was cut off a last
+            column holds what it lost there, in :data:`~.rays.LOST` times the attenuation of water.
         left: Share of the scatter that the scanner left.
         misfit: Mean square of the errors over their variances.
     """
@@ -97,7 +101,7 @@ class _Linear:
                 left = float(np.clip(start.left + (weight * error).sum() / normal, 0.0, MOST_LEFT))
             error -= self.by_left * (left - start.left)
             new = ahead + problem.back(weighted * error[:, None, None]) / curvature
-            new = allowed(new, curvature, len(problem.rays.planes))
+            new = self._allowed(new, curvature)
             if (curvature * (ahead - new) * (new - value)).sum() > 0:
                 # It ran too far (O'Donoghue and Candès, Found. Comput. Math. 15:715, 2015).
                 momentum = 1.0
@@ -105,6 +109,14 @@ class _Linear:
             ahead = new + (momentum - 1) / after * (new - value)
             value, momentum = new, after
         return Fitted(value, left)
+
+    def _allowed(self, fractions: Floats, curvature: Floats) -> Floats:
+        """The nearest fractions, and losses, that there can be."""
+        planes, most = len(self.problem.rays.planes), self.problem.most_lost
+        if most is None:
+            return allowed(fractions, curvature, planes)
+        metal = allowed(fractions[:, :-1], curvature[:, :-1], planes)
+        return np.concatenate([metal, np.clip(fractions[:, -1:], 0, most[:, None])], 1)
 
 
 def fit(
@@ -135,8 +147,9 @@ def fit(
     for _ in range(outer):
         modelled, slopes = problem.model(found.fractions, found.left)
         spread = variance(modelled, found.left * problem.scattered)
-        reach = (slopes * whole).sum((1, 2)) / spread
-        curvature = np.maximum(problem.back(slopes * reach[:, None, None]), LEAST_CURVATURE)
+        steep = np.abs(slopes)
+        reach = (steep * whole).sum((1, 2)) / spread
+        curvature = np.maximum(problem.back(steep * reach[:, None, None]), LEAST_CURVATURE)
         by_left = -modelled[:, 2] * np.exp(modelled[:, 3]) * problem.scattered
         linear = _Linear(problem, found, problem.measured - modelled[:, 0], slopes, by_left, spread)
         found = linear.explained(curvature, fitted, inner)

@@ -15,7 +15,8 @@ ALONE = 2, 8
 LEAST_PATH_MM = 0.3
 """Paths are in doubt as much as those of this length, be they shorter."""
 LEAST_SLOPE = 1e-5
-SOLID = 0.9
+MOST_LOST, USUAL_LOST = 3.0, 0.5
+"""The most that was cut off of a pixel, and what a fit starts from, in :data:`~.rays.LOST` times water."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +45,11 @@ class Inverted:
         fitted: The metal, and the scatter that the scanner left.
         clean: ``(ray,)`` line integrals as they would be without metal, each ray by itself.
         variance: ``(ray,)`` of these: photons and electronics, and the metal's path in doubt.
-        fullness: Attenuation that a tenth of the mask's pixels has or exceeds, in that of the lightest alloy,
-            solid: metal that fills part of a slice leaves the others fainter.
     """
 
     fitted: Fitted
     clean: Floats
     variance: Floats
-    fullness: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +65,8 @@ class Inversion:
         scattered: ``(view, bin)`` scatter by a scanner that leaves all of it, in the signal through air.
         every: Each ``every``-th view is looked at for the metal.
         path_error: Standard deviation of a path of 1 mm through metal, in mm; it grows with the root.
+        clipped: Whether the rays are of an image that was cut off in the mask: what it lost there is fitted
+            too.
     """
 
     beam: Beam
@@ -77,6 +77,7 @@ class Inversion:
     scattered: Floats
     every: int
     path_error: float
+    clipped: bool = False
 
     def __call__(
         self, prior: Prior, start: Fitted | None, outer: int, inner: int, planes: Floats = ONE_PLANE
@@ -109,8 +110,7 @@ class Inversion:
         variance = np.maximum(
             *(self._variance(rays, paths, depth, stray, by_water) for depth in (water, usual))
         )
-        own = fitted.fractions[self.pixels.inside][:, : len(self.tables.mu_metal)]
-        return Inverted(fitted, clean, variance, float(np.quantile(own @ self.tables.heaviness, SOLID)))
+        return Inverted(fitted, clean, variance)
 
     def fitted(
         self, prior: Prior, start: Fitted | None, outer: int, inner: int, planes: Floats = ONE_PLANE
@@ -119,7 +119,8 @@ class Inversion:
         rays = self._rays(np.arange(0, len(self.trace), self.every), prior, planes)
         without = (0.0 if start is None else start.left) * rays.take(prior.scattered)
         water = self._water(rays, prior, without)
-        problem = Problem(self._some, rays, rays.take(self.measured), water, rays.take(self.scattered))
+        most = MOST_LOST * self.pixels.inside.astype(np.float64) if self.clipped else None
+        problem = Problem(self._some, rays, rays.take(self.measured), water, rays.take(self.scattered), most)
 
         def variance(modelled: Floats, stray: Floats) -> Floats:
             noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3], stray)
@@ -127,8 +128,9 @@ class Inversion:
 
         if start is None:
             lightest = self.tables.heaviness == 1
-            full = np.outer(self.pixels.inside, lightest).astype(np.float64)
-            start = fit(problem, Fitted(full), variance, *ALONE, lightest)
+            usual = np.append(lightest, USUAL_LOST) if self.clipped else lightest
+            full = np.outer(self.pixels.inside, usual).astype(np.float64)
+            start = fit(problem, Fitted(full), variance, *ALONE, usual > 0)
         return fit(problem, start, variance, outer, inner)
 
     @cached_property
@@ -141,7 +143,8 @@ class Inversion:
         return Shadows(whole.places[:: self.every], whole.weights[:: self.every], whole.count)
 
     def _rays(self, views: NDArray[np.int64], prior: Prior, planes: Floats) -> TraceRays:
-        return TraceRays.of(self.trace, views, self.pixels.subs, self.tables, prior.bone, planes)
+        at = (self.trace, views, self.pixels.subs, self.tables)
+        return TraceRays.of(*at, prior.bone, planes, self.clipped)
 
     def _water(self, rays: TraceRays, prior: Prior, stray: Floats) -> Floats:
         """Water in mm that the prior stands for."""
@@ -153,6 +156,8 @@ class Inversion:
     ) -> Floats:
         """Of line integrals without metal, from the reading's and the paths'."""
         modelled, slopes = rays.model(paths, water, stray)
+        if self.clipped:  # what was cut off is no path through metal
+            paths, slopes = paths[..., :-1], slopes[..., :-1]
         doubt = self.path_error**2 * np.maximum(paths.mean(1), LEAST_PATH_MM) * slopes.sum(1) ** 2
         noise = modelled[:, 2] ** 2 * self.beam.variance(modelled[:, 3], stray)
         gain = by_water / np.maximum(modelled[:, 1], LEAST_SLOPE)

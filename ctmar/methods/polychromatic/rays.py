@@ -13,7 +13,7 @@ from ctmar.methods.polychromatic.tables import Floats, Tables
 from ctmar.operators.kernels.threads import over_lines
 
 ONE_PLANE: Floats = np.ones(1)
-RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 512, 256, 16
+RAYS_A_TASK, PIXELS_A_TASK, VIEWS_A_TASK = 2048, 512, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,8 @@ class TraceRays:
         tables: The beam.
         bone: ``(ray,)`` mm of cortical bone.
         planes: ``(plane,)`` share of the signal that comes through the slice itself, and its neighbours.
+        clipped: Whether the rays are of an image that was cut off in metal. What it lost is then the last
+            column of paths: mm of what attenuates :data:`LOST` times as water does, and was not measured.
     """
 
     views: NDArray[np.int64]
@@ -131,6 +133,7 @@ class TraceRays:
     tables: Tables
     bone: Floats
     planes: Floats
+    clipped: bool = False
 
     @staticmethod
     def of(
@@ -140,15 +143,36 @@ class TraceRays:
         tables: Tables,
         bone: Floats,
         planes: Floats = ONE_PLANE,
+        clipped: bool = False,
     ) -> "TraceRays":
         """The rays of a trace ``(view, bin)`` in these of its views; ``bone`` of that shape."""
         at = np.flatnonzero(trace[views])
-        return TraceRays(views, at, subs, tables, bone[views].ravel()[at], planes)
+        return TraceRays(views, at, subs, tables, bone[views].ravel()[at], planes, clipped)
 
     @property
     def columns(self) -> int:
-        """Paths of a sub-ray: one an alloy and plane."""
+        """Paths of a sub-ray: one an alloy and plane, and one for what was cut off."""
+        return self._metals + self.clipped
+
+    @property
+    def _metals(self) -> int:
         return len(self.tables.mu_metal) * len(self.planes)
+
+    @property
+    def _lost_mu(self) -> float:
+        """Attenuation of what was cut off, 1/mm."""
+        return LOST * self.tables.reference_mu
+
+    def _metal(self, paths: Floats) -> Floats:
+        """The columns of metal."""
+        return np.ascontiguousarray(paths[..., : self._metals])
+
+    def _lost(self, paths: Floats) -> Floats:
+        """``(ray,)`` line integral of what was cut off."""
+        if not self.clipped:
+            return np.zeros(len(paths))
+        lost: Floats = self._lost_mu * paths[..., -1].mean(1)
+        return lost
 
     def take(self, sinogram: Floats) -> Floats:
         """``(ray,)`` values of a ``(view, bin)`` sinogram of all views, float64."""
@@ -173,33 +197,36 @@ class TraceRays:
         """What the scanner measures, ``(ray, 4)``, and its slopes by the paths; see the kernel."""
         from ctmar.operators.kernels import polychromatic as kernels
 
-        out, slopes = np.empty((len(water), 4)), np.empty(paths.shape)
-        t = self.tables
+        metal, t = self._metal(paths), self.tables
+        out, slopes = np.empty((len(water), 4)), np.empty(metal.shape)
         spectral = (self.planes, t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit)
         over_lines(
             len(water),
             RAYS_A_TASK,
             lambda first, last: kernels.model(
-                paths, water, self.bone, stray, *spectral, out, slopes, first, last
+                metal, water, self.bone, stray, *spectral, out, slopes, first, last
             ),
         )
+        if self.clipped:
+            out[:, 0] -= self._lost(paths)
+            slopes = np.concatenate([slopes, np.full((*slopes.shape[:2], 1), -self._lost_mu / self.subs)], 2)
         return out, slopes
 
     def water_behind(self, measured: Floats, paths: Floats, stray: Floats, start: Floats) -> Floats:
         """Water in mm that explains what was measured behind the paths, within :data:`BOUNDS_MM`."""
         from ctmar.operators.kernels import polychromatic as kernels
 
-        water, t = start.copy(), self.tables
+        water, t, metal, whole = start.copy(), self.tables, self._metal(paths), measured + self._lost(paths)
         spectral = (self.planes, t.spectrum, t.mu_water, t.mu_bone, t.mu_metal, t.water_fit, BOUNDS_MM)
         over_lines(
             len(water),
             RAYS_A_TASK,
-            lambda first, last: kernels.invert(
-                measured, paths, self.bone, stray, *spectral, water, first, last
-            ),
+            lambda first, last: kernels.invert(whole, metal, self.bone, stray, *spectral, water, first, last),
         )
         return water
 
 
+LOST = 10.0
+"""Attenuation of what an image lost where it was cut off is counted in so many times that of water."""
 BOUNDS_MM = (-100.0, 1200.0)
 """Water that a ray can have seen; less than none where noise says so."""

