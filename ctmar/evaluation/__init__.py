@@ -7,10 +7,9 @@ from ctmar.evaluation.cases import (
     CaseResult,
     evaluate_case,
     find_materials,
-    off_trace_change,
-    reprojected_change,
 )
 from ctmar.evaluation.run import evaluate
+from ctmar.evaluation.untouched import off_trace_change, reprojected_change
 from ctmar.metrics import CASE_METRICS as METRICS
 from ctmar.report.summary import summarise
 from ctmar.report.table import format_table

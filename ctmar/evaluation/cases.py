@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ctmar.case import Case, Scan, middle_of
 from ctmar.errors import CtmarError
+from ctmar.evaluation.untouched import bond, off_trace_change
 from ctmar.methods.base import Method
 from ctmar.metrics import (
     CASE_METRICS,
@@ -103,7 +104,7 @@ def evaluate_case(
         | {metric: float(figures[index, 0]) for metric, figures in scores.items()}
         | own_metrics(metrics or {}, images[name][0], truth, case_id)
         | _sinogram_scores(name, completed, sinograms, case)
-        | _bond(methods.get(name), images[name], reconstructed.get(name), center.scan)
+        | bond(methods.get(name), images[name], reconstructed.get(name), center.scan)
         | facts
         for index, name in enumerate(images)
     ]
@@ -118,7 +119,17 @@ def evaluate_case(
 @torch.inference_mode()
 def center_images(methods: Mapping[str, Method], case: Case, filter: str = "ram-lak") -> dict[str, Tensor]:
     """The centre slice in HU by method, ``clean`` last, each ``(1, 1, row, column)``; nothing is scored."""
-    return _images(methods, case, _centers(_completions(methods, case)), filter)[0]
+    return images_and_change(methods, case, filter)[0]
+
+
+@torch.inference_mode()
+def images_and_change(
+    methods: Mapping[str, Method], case: Case, filter: str = "ram-lak"
+) -> tuple[dict[str, Tensor], float]:
+    """:func:`center_images`, and the largest absolute change that a method made off the trace."""
+    completed = _completions(methods, case)
+    change = max(off_trace_change(sinogram, case.scan) for sinogram in completed.values())
+    return _images(methods, case, _centers(completed), filter)[0], change
 
 
 def _completions(
@@ -204,7 +215,7 @@ def _own_image(
 ) -> Tensor:
     """The centre slice's image of a method that has more to show than an FBP."""
     scan = scan.to(method.device)
-    if (method.slices or 1) == 1:  # neighbours would be work for nothing
+    if method.neighbours == 0:  # neighbours would be work for nothing
         chosen, pair = scan.center(), (corrected_hu.to(method.device), uncorrected_hu.to(method.device))
     else:
         chosen = method.select(scan)
@@ -230,32 +241,6 @@ def _sinogram_scores(
     }
 
 
-def _bond(
-    method: Method | None, image: Tensor, by_fbp: Tensor | None, center: Scan
-) -> dict[str, float | bool]:
-    """Whether a method could change rays that missed the metal, and by how much it did."""
-    if method is None or not method.own_image:
-        return {"off_trace_rms_reprojected": 0.0, "changes_untouched_rays": False}
-    changed = math.nan if by_fbp is None else reprojected_change(image, by_fbp, center)
-    return {"off_trace_rms_reprojected": changed, "changes_untouched_rays": True}
-
-
-def reprojected_change(image_hu: Tensor, by_fbp_hu: Tensor, center: Scan) -> float:
-    """What an image adds to the FBP of its completed sinogram, projected: RMS over the rays off the trace.
-
-    Dimensionless, in line integrals, of which the completed sinogram's are the measured ones off the trace.
-    The difference is projected, so that what projection and reconstruction lose between them does not count.
-
-    Args:
-        image_hu: The method's own image, ``(1, 1, row, column)``.
-        by_fbp_hu: The FBP of its completed sinogram.
-        center: The case's centre slice.
-    """
-    change = center.ray.forward((image_hu - by_fbp_hu).float() * (float(center.mu_water[0]) / 1000.0))
-    untouched = change[~center.metal_trace].double()
-    return float(untouched.square().mean().sqrt()) if untouched.numel() else math.nan
-
-
 def _complete(name: str, method: Method, scan: Scan) -> Tensor:
     """A method's completion of all slices, held to its shape and to being finite.
 
@@ -276,12 +261,6 @@ def _complete(name: str, method: Method, scan: Scan) -> Tensor:
     if wrong:
         raise CtmarError(f"method {name!r} must return finite line integrals, got {wrong} others in {case}")
     return completed
-
-
-def off_trace_change(completed: Tensor, scan: Scan) -> float:
-    """Largest absolute change off the metal trace in any slice, dimensionless; 0.0 is what is promised."""
-    change = (completed.double() - scan.measured.double()).abs()
-    return float(torch.where(scan.metal_trace, 0.0, change).max())
 
 
 def find_materials(parameters: Any) -> set[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ctmar.case import Case, middle_of
 from ctmar.evaluation.cases import center_images
-from ctmar.methods.base import Method
+from ctmar.methods.base import Method, with_fills
 from ctmar.metrics import bootstrap_mean
 from ctmar.metrics.lesions import Lesion, choose_sites, measured_contrast, patch
 from ctmar.metrics.observer import detectability
@@ -49,9 +49,8 @@ def plant(case: Case, lesions: list[Lesion], fills: Mapping[str, Method]) -> Cas
         changed[:, middle] += what
         return changed
 
-    seen = replace(scan, measured=plus(scan.measured, added), fills={})
-    for method in fills.values():
-        seen = replace(seen, fills={**seen.fills, method.key: method.complete(seen).sinogram})
+    seen = replace(scan, measured=plus(scan.measured, added), fills={}, deviations={})
+    seen = with_fills(seen, fills.values())
     clean, reference_hu = plus(truth.clean, added), plus(truth.reference_hu, image)
     return Case(seen, replace(truth, clean=clean, reference_hu=reference_hu))
 

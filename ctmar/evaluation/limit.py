@@ -97,9 +97,8 @@ class PhotonLimit:
         part, _, index = case.scan.case_id[0].rpartition("-")
         simulator, split = self._parts[part]
         expected = simulator.expected(split, int(index))
-        reference_hu = mu_to_hu(
-            simulator.ray.fbp(expected.ideal, simulator.filter), simulator.scanner.mu_water
-        )
+        mu_water = simulator.scanner_of(int(index)).mu_water
+        reference_hu = mu_to_hu(simulator.ray.fbp(expected.ideal, simulator.filter), mu_water)
         apart = float((reference_hu - case.truth.reference_hu[0]).abs().mean())
         if not apart < SAME_HU:
             raise CtmarError(

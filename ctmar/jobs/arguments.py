@@ -1,10 +1,11 @@
 """Arguments of the commands that take no config; imports nothing heavy: help comes at once."""
 
 import argparse
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-METHODS = ("mbhc", "nmar", "li", "fsnmar", "tv", "physics", "pretrained", "pretrained_mbhc")
+METHODS = ("physics", "mbhc", "nmar", "li", "fsnmar", "tv", "pretrained", "pretrained_mbhc")
 """The default first; the last are the network that is shipped, and its mean with MBHC."""
 COMPARED = ("rmse_hu_near", "rmse_hu_body", "ssim_soft")
 """Columns of the table across runs."""
@@ -13,8 +14,13 @@ EXTRAS = ("difference", "uncertainty", "seg")
 
 def parse(name: str, arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments of a command; argparse itself answers ``--help`` and mistakes."""
-    parser = argparse.ArgumentParser(prog=f"ctmar {name}")
+    parser = argparse.ArgumentParser(
+        prog=f"ctmar {name}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     PARSERS[name](parser)
+    examples = "\n".join(f"  ctmar {name} {line}" for line in EXAMPLES[name])
+    parser.description = f"{parser.description}\n\n{examples}"
+    parser.epilog = "\n".join(textwrap.wrap(parser.epilog or "", 78))
     return parser.parse_intermixed_args(arguments)
 
 
@@ -43,6 +49,22 @@ def _correct(parser: argparse.ArgumentParser) -> None:
     )
     _config_dir(parser)
     _metal(parser)
+    parser.add_argument(
+        "--geometry",
+        metavar="NAME",
+        help="INPUT holds sinograms (headerless float32, .npy) of this option of configs/geometry:"
+        " aapm; aapm,acquisition.det_offset_mm=0 changes a key",
+    )
+    parser.add_argument(
+        "--mu-water",
+        metavar="F",
+        type=float,
+        default=0.02,
+        help="with it: attenuation of water in 1/mm by these sinograms (default: 0.02, XCIST's)",
+    )
+    parser.add_argument(
+        "--slice-mm", metavar="MM", type=float, default=1.0, help="with it: distance of slices in OUTPUT"
+    )
     parser.add_argument("--also", metavar="LIST", default="", help=f"write more, from {','.join(EXTRAS)}")
     parser.add_argument("--overwrite", action="store_true", help="replace an OUTPUT that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress, no notes")
@@ -123,6 +145,9 @@ def _calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test-cases", type=_from(2), default=40, help="test cases to tell the coverage of")
     parser.add_argument("--coverage", type=float, default=0.9, help="share of errors that shall lie within")
     parser.add_argument("--out", type=Path, help="file with the new card (default: the weights' own)")
+    parser.add_argument(
+        "--json", type=Path, metavar="F", help="write the figures to F, for ctmar results add"
+    )
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +159,24 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 def _new(parser: argparse.ArgumentParser) -> None:
     parser.description = "Lays out a project of your own: a method, a network, configs, a test, a README."
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="a new folder")
+
+
+def _results(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Keeps what was measured as records, and writes result pages from them."
+    parser.epilog = (
+        "add keeps FOLDER/data/NAME.json of each FILE: evaluation/summary.json of a run, or what a script"
+        " wrote by --json. pages writes FOLDER/*.md and the marked tables of the pages beside FOLDER."
+    )
+    parser.add_argument("action", choices=("add", "pages"))
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="add: what was measured")
+    parser.add_argument("--name", default="", help="add: of the record (default: what the file says)")
+    parser.add_argument("--title", default="", help="add: of the page (default: what it was)")
+    parser.add_argument(
+        "--protocol", default="", help="add: how it was measured (default: what the file says)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("docs/results"), help="of pages (default: docs/results)"
+    )
 
 
 def _from(least: int) -> Callable[[str], int]:
@@ -156,5 +199,24 @@ PARSERS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "calibrate": _calibrate,
     "convert": _convert,
     "new": _new,
+    "results": _results,
 }
 """What adds a command's arguments to its parser."""
+EXAMPLES: dict[str, Sequence[str]] = {
+    "correct": (
+        "FOLDER OUT                               a DICOM series in, a derived one out",
+        "ct.nii.gz corrected.nii.gz               the same header, other voxels",
+        "FOLDER OUT --method nmar --also difference",
+        "FOLDER OUT --checkpoint RUN/checkpoints/best.ckpt",
+        "sinogram_900x1000.raw image.nii.gz --geometry aapm",
+    ),
+    "inspect": ("FOLDER", "ct.nii.gz"),
+    "compare": ("RUN RUN", "outputs/train/multiruns/DATE --out lambda.html"),
+    "study": ("claim", "inputs trainer.max_epochs=5 --jobs 1"),
+    "recipe": ("geometry=small", "--lambdas 10 100 1000"),
+    "calibrate": ("unet --out new.safetensors", "mine.safetensors anatomy=procedural"),
+    "convert": ("old.ckpt new.ckpt", "old.safetensors new.safetensors"),
+    "new": ("my-project",),
+    "results": ("add outputs/evaluation/summary.json --name mine", "pages"),
+}
+"""What stands first in a command's help."""

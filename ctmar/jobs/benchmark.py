@@ -1,7 +1,7 @@
 """The benchmark: any set of methods on the frozen test set, one table."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from ctmar.config.build import (
     set_threads,
 )
 from ctmar.config.composing import plain
-from ctmar.config.named import Keys, Named
 from ctmar.config.parts import UnknownPart
 from ctmar.config.trust import config_of
 from ctmar.errors import CtmarError
@@ -28,79 +27,118 @@ from ctmar.evaluation import evaluate
 from ctmar.evaluation.export import export_scan
 from ctmar.evaluation.lesions import LesionStudy
 from ctmar.evaluation.limit import PhotonLimit
+from ctmar.jobs.annex_gg import check_detection, detection, is_detection
+from ctmar.jobs.annex_gg_scans import check_scans, is_scans, judged_scans
+from ctmar.jobs.benchmark_keys import Kind, refuse_unread, refuse_values
 from ctmar.jobs.evaluate import load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
+from ctmar.jobs.made import note_made
+from ctmar.jobs.published import PublishedSet, check_published, is_published, of_files
 from ctmar.jobs.test_set import TestSet, check_benchmark
 from ctmar.methods import Method
+from ctmar.methods.base import slices_for
 from ctmar.methods.elsewhere import ImageFolder, find_method
+from ctmar.report.detection import detection_text
 from ctmar.report.figures import render_distributions
 from ctmar.report.table import benchmark_text
 
-PARTS = "benchmark.parts.NAME"
-SETS_OWN = "a benchmark of your own has its own parts (benchmark=mine, docs/tutorials/own-benchmark.md)"
-UNREAD = {
-    "model": "models=[li,nmar] says what is scored, catalogue.NAME.KEY=… with which settings",
-    "ckpt_path": "checkpoints={NAME:FILE} scores what a training left",
-    "seed": "benchmark.seed=… makes other cases",
-    "data.seed": "benchmark.seed=… makes other cases",
-    "data.generator": f"{PARTS}.data.generator.KEY=… changes a part's metal; {SETS_OWN}",
-    "data.num_cases": "num_cases=N scores the first N cases",
-    "anatomy": f"{PARTS}.anatomy.KEY=… changes a part's body; {SETS_OWN}",
+CHECKS: Mapping[Kind, Callable[[DictConfig], object]] = {
+    "set": check_benchmark,
+    "published": check_published,
+    "detection": check_detection,
+    "scans": check_scans,
 }
-"""Keys that a training reads and a benchmark does not, and what to write instead."""
-UNREAD_GROUPS = {"data": SETS_OWN}
-"""Of these the option: single keys, such as ``data.cache`` and ``data.source``, are read."""
+"""What refuses a config of each kind before anything is made."""
 
 
 def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Scores what ``cfg`` names and prints the tables; or freezes the set."""
-    refuse_unread(overrides)
-    check_benchmark(cfg)
+    refuse_unread(overrides, kind_of(cfg), str(cfg.benchmark.get("name")))
+    kind = checked(cfg)
     set_threads(cfg)
     if cfg.freeze:
         cases = {str(name): int(part.cases) for name, part in cfg.benchmark.parts.items()}
         print(f"cases frozen in {TestSet(cfg, 1, None, frozen=False).freeze(cases)}")
         return
     folder = output_dir(cfg)
-    summary = benchmark(cfg, folder)
+    summary = benchmark(cfg, folder, overrides=overrides)
     if "wandb" in (cfg.logger or {}):
         log_report([make(cfg.logger.wandb)], folder / "evaluation")
         finish_wandb()
-    print(benchmark_text(summary), flush=True)
+    judged = kind in ("detection", "scans")
+    print(detection_text(summary) if judged else benchmark_text(summary), flush=True)
 
 
-def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None = None) -> dict[str, Any]:
+def checked(cfg: DictConfig) -> Kind:
+    """The kind of a config, refused before anything is made where it is not whole, or asks for too much."""
+    kind = kind_of(cfg)
+    CHECKS[kind](cfg)
+    refuse_values(cfg, kind)
+    return kind
+
+
+def kind_of(cfg: DictConfig) -> Kind:
+    """What kind of benchmark a config is of."""
+    tests: dict[Kind, Callable[[DictConfig], bool]] = {
+        "published": is_published,
+        "detection": is_detection,
+        "scans": is_scans,
+    }
+    return next((kind for kind, is_one in tests.items() if is_one(cfg)), "set")
+
+
+def benchmark(
+    cfg: DictConfig,
+    folder: Path,
+    extra: Mapping[str, Method] | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
     """Scores the config's methods on its test set; writes ``summary.json``, ``cases.csv``, panels, a figure.
 
     Args:
         cfg: ``configs/benchmark.yaml``, composed.
         folder: Where ``evaluation/`` goes.
         extra: Methods that are at hand as objects, by name.
+        overrides: What was asked for, for ``evaluation/made.json``.
 
     Returns:
         The summary, with ``benchmark``: the set's name, parts that were left out and cases that differ
         from the frozen ones.
     """
     sys.path.insert(0, str(Path.cwd()))  # a method of the user's own lies where the command is called
+    kind = checked(cfg)
+    if kind == "detection":
+        return detection(cfg, folder, lambda own: all_methods(own, extra), overrides)
+    if kind == "scans":
+        return judged_scans(cfg, folder, extra)
+    published = kind == "published"
+    if published:
+        cfg = of_files(cfg)
     metrics = build_metrics(cfg)
-    methods = find_models(cfg)
-    methods |= {str(name): find_method(dotted, str(name)) for name, dotted in (cfg.methods or {}).items()}
-    methods |= dict(extra or {})
-    slices = max((method.slices or 1 for method in methods.values()), default=1)
-    cases = TestSet(cfg, slices, cfg.num_cases)
+    methods = all_methods(cfg, extra)
+    if published:
+        cases: PublishedSet | TestSet = PublishedSet(cfg, cfg.num_cases)
+    else:
+        cases = TestSet(cfg, slices_for(methods.values()), cfg.num_cases)
     methods |= {str(name): ImageFolder(path, str(name)) for name, path in (cfg.images or {}).items()}
     for method in methods.values():
         method.check(cases.ray)
     if not methods:
         raise CtmarError("benchmark needs at least one of models, checkpoints, methods, images, got none")
-    limit = PhotonLimit(cases.sources) if cfg.evaluation.limit else None
-    unmade = cases.prepare()
-    if unmade:
-        raise CtmarError(f"{cases.name} must be made as it was frozen, but {unmade[0]}")
+    limit = None
+    if isinstance(cases, TestSet):
+        limit = PhotonLimit(cases.sources) if cfg.evaluation.limit else None
+        unmade = cases.prepare()
+        if unmade:
+            raise CtmarError(f"{cases.name} must be made as it was frozen, but {unmade[0]}")
+    else:
+        methods |= {name: row for name, row in cases.rows().items() if name not in methods}
     filter = cfg.projector.filter
     if cfg.export is not None:
         for case in cases:
             export_scan(case.scan, filter, Path(cfg.export))
+    # Planted lesions would change what the files measured.
+    lesions = LesionStudy(filter, methods_named(cfg, cfg.data.fills))
     summary = evaluate(
         methods,
         cases,
@@ -108,34 +146,21 @@ def benchmark(cfg: DictConfig, folder: Path, extra: Mapping[str, Method] | None 
         filter=filter,
         metrics=metrics,
         num_panels=cfg.evaluation.num_panels,
-        lesions=LesionStudy(filter, methods_named(cfg, cfg.data.fills)) if cfg.evaluation.lesions else None,
+        lesions=lesions if cfg.evaluation.lesions and not published else None,
         limit=limit,
         facts=lambda: {"benchmark": about(cases)},
         config=plain(cfg),
     )
+    note_made(folder / "evaluation", "benchmark", overrides, cfg, cases.told(), cases.digest(), summary)
     render_distributions(folder / "evaluation" / "cases.csv", folder / "evaluation" / "near-rmse.png")
     return summary
 
 
-def refuse_unread(overrides: Sequence[str]) -> None:
-    """Refuses what a training would read and a benchmark does not, by what to write instead.
-
-    Raises:
-        CtmarError: Names the key.
-    """
-    given = Named.of("benchmark", overrides)
-    for group, place in given.groups.items():
-        _refuse(group, place, UNREAD | UNREAD_GROUPS)
-    for keys in given.keys:
-        _refuse(".".join(keys), keys, UNREAD)
-
-
-def _refuse(written: str, place: Keys, unread: Mapping[str, str]) -> None:
-    for key, instead in unread.items():
-        if place[: key.count(".") + 1] == tuple(key.split(".")):
-            raise CtmarError(
-                f"a benchmark has cases and methods of its own and reads no {written}: {instead}"
-            )
+def all_methods(cfg: DictConfig, extra: Mapping[str, Method] | None = None) -> dict[str, Method]:
+    """Models, checkpoints and functions of the user's that the config names, and those at hand."""
+    methods = find_models(cfg)
+    methods |= {str(name): find_method(dotted, str(name)) for name, dotted in (cfg.methods or {}).items()}
+    return methods | dict(extra or {})
 
 
 def find_models(cfg: DictConfig) -> dict[str, Method]:
@@ -180,8 +205,10 @@ def run_name(path: str) -> str:
     return parts[-3] if len(parts) > 2 and parts[-2] == "checkpoints" else Path(path).stem
 
 
-def about(cases: TestSet) -> dict[str, Any]:
+def about(cases: TestSet | PublishedSet) -> dict[str, Any]:
     """What was scored: the set, what it lacks, and whether it is still the frozen one."""
+    if isinstance(cases, PublishedSet):
+        return cases.about()
     return {
         "name": cases.name,
         "left_out": cases.left_out,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     pass
 
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
-COMMANDS = ("correct", "inspect", "compare", "study", "recipe", "calibrate", "convert", "new")
+COMMANDS = ("correct", "inspect", "compare", "study", "recipe", "calibrate", "convert", "new", "results")
 """Jobs with arguments of their own in place of a config: on scans, on runs, on several trainings."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
 
@@ -35,7 +35,11 @@ def main(job: str | None = None) -> int:
         job: One of :data:`JOBS` or :data:`COMMANDS`; None takes it from the first argument.
     """
     if job is None:
-        job = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+        completing = sys.argv[1:2] in (["-sc"], ["--shell-completion"])
+        job = _completed_job() if completing else sys.argv.pop(1) if len(sys.argv) > 1 else ""
+        if completing and not job:
+            print(*JOBS, *COMMANDS)
+            return 0
         if job not in (*JOBS, *COMMANDS):
             print(f"usage: ctmar {{{'|'.join(JOBS)}}} [--config-dir DIR] [OVERRIDE ...]", file=sys.stderr)
             print(f"       ctmar {{{'|'.join(COMMANDS)}}} --help", file=sys.stderr)
@@ -67,6 +71,18 @@ def main(job: str | None = None) -> int:
             raise
         _report(line, lines)
     return 2 if lines else 0
+
+
+def _completed_job() -> str:
+    """The job whose options a shell is to complete; none where it is the job's own name.
+
+    A shell asks with its line in ``COMP_LINE``; the job is taken out of it, since Hydra knows a program and
+    its overrides. The line that has a shell ask is the same for every job.
+    """
+    program, _, rest = os.environ.get("COMP_LINE", "ctmar train ").partition(" ")
+    job, found, overrides = rest.lstrip().partition(" ")
+    os.environ["COMP_LINE"] = f"{program} {overrides}"
+    return job if found and job in JOBS else ""
 
 
 def _command(name: str) -> int:

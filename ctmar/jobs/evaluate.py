@@ -15,9 +15,11 @@ from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.callbacks.wandb_report import log_report
 from ctmar.config.asked import changed
 from ctmar.config.build import build_data, build_metrics, build_model, make, method_of, set_threads
+from ctmar.config.cases import case_settings
 from ctmar.config.composing import plain
 from ctmar.config.settings import check_settings
 from ctmar.config.trust import config_of
+from ctmar.data.fingerprint import fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate, format_table
@@ -25,8 +27,10 @@ from ctmar.evaluation.lesions import LesionStudy
 from ctmar.evaluation.limit import PhotonLimit
 from ctmar.jobs.convert import is_earlier
 from ctmar.jobs.folder import output_dir
+from ctmar.jobs.made import note_made
 from ctmar.learned.weights import short
 from ctmar.methods import Method, Uncorrected
+from ctmar.methods.base import slices_for
 from ctmar.training.fit import Fit
 
 RUN_KEYS = (
@@ -61,19 +65,32 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     set_threads(cfg)
     build_metrics(cfg)  # what is wrong with one is said before anything is simulated
     method = method_of(model)
-    data = build_data(cfg, method.slices or 1)
+    data = build_data(cfg, slices_for([method]))
     method.check(data.source.ray)
     limit_of(cfg, data)
     data.prepare("test")
     folder = output_dir(cfg)
-    evaluate_method(cfg, method, data, folder)
+    evaluate_method(cfg, method, data, folder, ("evaluate", overrides))
     if "wandb" in (cfg.logger or {}):
         log_report([make(cfg.logger.wandb)], folder / "evaluation")
         finish_wandb()
 
 
-def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder: Path) -> dict[str, Any]:
+def evaluate_method(
+    cfg: DictConfig,
+    method: Method,
+    data: MARDataModule,
+    folder: Path,
+    asked: tuple[str, Sequence[str]] = ("evaluate", ()),
+) -> dict[str, Any]:
     """Scores a method beside the classical methods on the test split, and prints the table.
+
+    Args:
+        cfg: The run's.
+        method: What is scored.
+        data: Whose test split.
+        folder: Where ``evaluation/`` goes.
+        asked: The job and its overrides, for ``made.json``.
 
     Returns:
         The summary, as ``evaluation/summary.json`` in ``folder`` holds it.
@@ -94,6 +111,9 @@ def evaluate_method(cfg: DictConfig, method: Method, data: MARDataModule, folder
         limit=limit_of(cfg, data),
         config=plain(cfg),
     )
+    hash = fingerprint(case_settings(cfg, slices_for([method])))
+    told = f"{summary['num_cases']} cases of the test split"
+    note_made(folder / "evaluation", *asked, cfg, told, hash, summary)
     print(format_table(summary), flush=True)
     return summary
 

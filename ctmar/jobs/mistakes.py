@@ -18,11 +18,16 @@ GROUP_OVERRIDE = "Config group override must be"
 
 def one_line(error: BaseException) -> str | None:
     """The line for a user, where the error is a user's to mend; None where it is a bug of ours."""
-    cause: BaseException | None = error
-    while cause is not None:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    # A process's death is told by a signal, in the middle of whatever runs, which may take it for its own.
+    for cause in chain:
+        if died := _of_worker(cause):
+            return died
+    for cause in chain:
         if isinstance(cause, CtmarError):
             return flat(cause)
-        cause = cause.__cause__ or cause.__context__
     for sign, (option, extra) in EXTRAS.items():
         if sign in str(error):
             return f"{option} needs the {extra} extra: pip install 'ctmar[{extra}]'"
@@ -57,15 +62,20 @@ def _of_machine(error: BaseException) -> str | None:
     """The line for what is the machine's: its disk, its memory, its network."""
     if isinstance(error, OSError) and error.errno is not None:
         return _of_system(error)
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-        return (
-            f"a process that loads cases died, perhaps for want of memory: {flat(error).rstrip('.')};"
-            " with data.num_workers=0 there is none"
-        )
     if type(error).__module__.startswith("wandb."):
         return (
             f"wandb: {str(error).splitlines()[0] if str(error) else type(error).__name__};"
             " with logger.wandb.offline=true the run stays on this disk"
+        )
+    return None
+
+
+def _of_worker(error: BaseException) -> str | None:
+    """The line for a process that loads cases and died."""
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            f"a process that loads cases died, perhaps for want of memory: {flat(error).rstrip('.')};"
+            " with data.num_workers=0 there is none"
         )
     return None
 

@@ -21,6 +21,7 @@ import yaml
 from ctmar.config.build import build_data, build_model, method_of
 from ctmar.config.cases import case_settings
 from ctmar.config.composing import composed, options
+from ctmar.data.fingerprint import fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.simulate import Simulator
 from ctmar.errors import CtmarError
@@ -29,10 +30,13 @@ from ctmar.files import write_text
 from ctmar.jobs.benchmark import from_checkpoint
 from ctmar.jobs.processes import job_command
 from ctmar.methods import LI, NMAR, Method, Uncorrected
+from ctmar.methods.base import slices_for
 from ctmar.metrics import bootstrap_mean, near_metal_mask, rmse
 from ctmar.metrics.statistics import Interval
+from ctmar.report.provenance import made_now
+from ctmar.report.record import Cell, Table, write_measured
 
-DONE = "done.json"
+DONE, RESULTS = "done.json", "results.json"
 CLASSICAL = ("uncorrected", "li", "nmar")
 KEYS = {"title", "base", "trainings", "tests", "seeds", "baseline"}
 
@@ -88,6 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
     name = arguments.study
     folder = arguments.folder or Path("outputs/studies") / Path(name).stem
     print(run_study(Study.load(name), folder, arguments.jobs, arguments.overrides))
+    print(f"for ctmar results add: {folder / RESULTS}")
 
 
 def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str] = ()) -> str:
@@ -95,7 +100,8 @@ def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str
 
     Args:
         study: What is compared.
-        folder: Gets a run a training and seed (``NAME/SEED``), the cases, ``cases.csv`` and ``table.md``.
+        folder: Gets a run a training and seed (``NAME/SEED``), the cases, ``cases.csv``, ``table.md`` and
+            ``results.json`` for ``ctmar results add``.
         jobs: Trainings at a time.
         overrides: Of every training and test, after their own.
 
@@ -124,7 +130,39 @@ def run_study(study: Study, folder: Path, jobs: int = 1, overrides: Sequence[str
     write_text(folder / "cases.csv", _as_csv(scores))
     table = as_table(study, {test: values for test, (_, values) in scores.items()})
     write_text(folder / "table.md", table + "\n")
+    cases = ", ".join(f"{len(names)} {test}" for test, (names, _) in scores.items())
+    made = made_now(
+        " ".join(["ctmar study", folder.name, *overrides]),
+        f"test cases: {cases}; {len(study.seeds)} seeds",
+        fingerprint({test: _last([*study.base, *own, *overrides]) for test, own in study.tests.items()}),
+    )
+    values = {test: own for test, (_, own) in scores.items()}
+    write_measured(folder / RESULTS, f"study-{folder.name}", study.title, made, study_tables(study, values))
     return table
+
+
+def study_tables(study: Study, scores: Mapping[str, Values]) -> list[Table]:
+    """The same for a result page: errors, and differences to the baseline, as means with intervals."""
+    headings = [f"{test}, HU" for test in scores]
+    errors: list[list[Cell]] = [
+        [name, *(tuple(bootstrap_mean(values[name, -1]))[:3] for values in scores.values())]
+        for name in CLASSICAL
+    ]
+    spreads: list[list[Cell]] = []
+    differences: list[list[Cell]] = []
+    for name in study.trainings:
+        by_test = [(_by_seed(values, name), _by_seed(values, study.baseline)) for values in scores.values()]
+        errors.append([name, *(tuple(bootstrap_mean(own.mean(0)))[:3] for own, _ in by_test)])
+        spreads.append([name, *(float(np.ptp(own.mean(1)) / 2) for own, _ in by_test)])
+        if name != study.baseline:
+            pairs = [bootstrap_mean(own.mean(0) - base.mean(0)) for own, base in by_test]
+            differences.append([name, *(tuple(pair)[:3] for pair in pairs)])
+    styles = ["", *[".1f"] * len(scores)]
+    return [
+        Table("Near-metal RMSE", ["trained on", *headings], errors, styles, "Seeds averaged case by case."),
+        Table(f"Paired difference to {study.baseline}", ["trained on", *headings], differences, styles),
+        Table("Half the range of the seeds' means", ["trained on", *headings], spreads, styles),
+    ]
 
 
 def as_table(study: Study, scores: Mapping[str, Values]) -> str:
@@ -170,7 +208,7 @@ def _simulate(runs: Iterable[list[str]]) -> None:
     made: set[str] = set()
     for overrides in runs:
         cfg = composed("train", overrides)
-        slices = method_of(build_model(cfg)).slices or 1
+        slices = slices_for([method_of(build_model(cfg))])
         key = json.dumps([case_settings(cfg, slices), dict(cfg.data.num_cases)], sort_keys=True)
         if key not in made:
             build_data(cfg, slices).prepare("train", "val")
@@ -206,7 +244,7 @@ def _score(folder: Path, runs: Sequence[tuple[str, int]], overrides: list[str]) 
     for key in runs:
         models[key] = from_checkpoint(str(_run(folder, *key) / "checkpoints" / "best.ckpt"))
     cfg = composed("train", [*overrides, "seed=0"])
-    data: MARDataModule = build_data(cfg, max(model.slices or 1 for model in models.values()))
+    data: MARDataModule = build_data(cfg, slices_for(models.values()))
     for model in models.values():
         model.check(data.source.ray)
     data.prepare("test")

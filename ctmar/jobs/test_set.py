@@ -15,7 +15,7 @@ from ctmar.case import Case
 from ctmar.config.build import build_simulator
 from ctmar.config.cases import case_store
 from ctmar.config.parts import UnknownPart, file_of
-from ctmar.config.typed import described, fits
+from ctmar.config.typed import required
 from ctmar.data.cases import CaseSource
 from ctmar.data.dataset import CaseDataset, simulate_ahead
 from ctmar.data.setup import SPLITS
@@ -129,6 +129,22 @@ class TestSet:
             told = ({**case.truth.parameters[0], "part": name},)
             yield Case(replace(case.scan, case_id=(case_id,)), replace(case.truth, parameters=told))
 
+    def told(self) -> str:
+        """What is scored, in words: the set, its parts, and cases that are not the frozen ones."""
+        counts = {name: sum(own == name for own, _ in self.cases) for name in self.parts}
+        parts = ", ".join(f"{name} {count}" for name, count in counts.items())
+        words = f"{self.name}: {len(self)} cases ({parts})"
+        for what, cases in (("sampled", self.changed), ("scanned", self.rescanned)):
+            words += f"; {len(cases)} of them {what} otherwise than frozen" if cases else ""
+        return words
+
+    def digest(self) -> str:
+        """Of the frozen cases that are scored: names, and what was sampled for each."""
+        listed = [
+            (name, index, self.parts[name].controls[index].get("sampled")) for name, index in self.cases
+        ]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+
     def freeze(self, wanted: dict[str, int]) -> Path:
         """Writes which cases of each part could be made, and their control figures.
 
@@ -182,10 +198,7 @@ def check_benchmark(cfg: DictConfig) -> None:
     keys: dict[str, Any] = {"name": str, "seed": int, "split": str, "parts": dict[str, Any]}
     keys |= {f"parts.{name}.cases": int for name in _names(cfg.benchmark.get("parts"))}
     for key, hint in keys.items():
-        value: Any = OmegaConf.select(cfg.benchmark, key)
-        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        if not fits(value, hint):
-            raise CtmarError(f"benchmark.{key} must be {described(hint)}, got {value!r}")
+        value = required(cfg.benchmark, "benchmark", key, hint)
         if isinstance(value, int) and value < (0 if key == "seed" else 1):
             raise CtmarError(f"benchmark.{key} must be {'0' if key == 'seed' else '1'} or more, got {value}")
     if cfg.benchmark.split not in SPLITS:

@@ -36,6 +36,7 @@ from ctmar.evaluation import evaluate_case
 from ctmar.jobs.evaluate import evaluate_method, flat, limit_of, load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
 from ctmar.methods import Method, Uncorrected
+from ctmar.methods.base import slices_for
 from ctmar.metrics import CASE_METRICS, Metric
 from ctmar.training.fit import Fit
 
@@ -80,7 +81,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = build_model(cfg)
     method = method_of(model)
-    data = build_data(cfg, method.slices or 1)
+    data = build_data(cfg, slices_for([method]))
     model.check(data.source.ray)
     limit_of(cfg, data)  # what is wrong with it is said before a training, not after
     if checkpoint is not None:
@@ -96,7 +97,7 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
         if cfg.train and isinstance(model, Fit):
             objects["trainer"], metrics = fit(cfg, model, data, checkpoint)
         if cfg.test and (objects["trainer"] is None or objects["trainer"].is_global_zero):
-            objects["summary"] = evaluate_method(cfg, method, data, folder)
+            objects["summary"] = evaluate_method(cfg, method, data, folder, ("train", overrides))
             metrics |= flat(objects["summary"])
             _log_summary(objects["trainer"], objects["summary"])
             log_report(objects["trainer"].loggers if objects["trainer"] else (), folder / "evaluation")

@@ -64,6 +64,29 @@ def bootstrap_mean(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int =
     return Interval(float(known.mean()), float(low), float(high), int(known.size))
 
 
+def paired_share(base: ArrayLike, own: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """``1 - mean(own) / mean(base)`` over cases that both have, with a percentile interval of 95 %.
+
+    The share of the base's mean that is gone; cases are resampled as in :func:`paired_bootstrap`.
+
+    Args:
+        base: One value a case, NaN where there is none; their mean must not be 0.
+        own: The other method's values of the same cases in the same order.
+        resamples: How often the cases are drawn anew.
+        seed: Of the draws.
+    """
+    b, a = np.asarray(base, dtype=np.float64), np.asarray(own, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise CtmarError(f"both must hold one value a case, got {b.shape} and {a.shape}")
+    known = np.isfinite(a) & np.isfinite(b)
+    a, b = a[known], b[known]
+    if not a.size:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    drawn = np.random.default_rng(seed).integers(a.size, size=(resamples, a.size))
+    low, high = np.percentile(1 - a[drawn].mean(1) / b[drawn].mean(1), [2.5, 97.5])
+    return Interval(float(1 - a.mean() / b.mean()), float(low), float(high), int(a.size))
+
+
 def size_group(area_mm2: float) -> str:
     """The name of the group in :data:`SIZE_GROUPS_MM2` that an area of metal belongs to."""
     for name, (low, high) in SIZE_GROUPS_MM2.items():

@@ -130,7 +130,9 @@ def metric_table(summary: Mapping[str, Any]) -> str:
     columns = [("near RMSE", "rmse_hu_near", "{:.1f}"), *columns_of(summary)]
     methods = summary["methods"]
     own = summary.get("own_metrics", ())
-    best = {key: None if key in own else _best(methods, key) for _, key, _ in columns}
+    ceiling = summary.get("benchmark", {}).get("ceiling")
+    shown = {name: metrics for name, metrics in methods.items() if name != ceiling}
+    best = {key: None if key in own else _best(shown, key) for _, key, _ in columns}
     head = "".join(f"<th>{html.escape(title)}</th>" for title, _, _ in columns)
     body = []
     for name, metrics in methods.items():

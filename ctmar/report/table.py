@@ -94,11 +94,13 @@ def benchmark_text(summary: Mapping[str, Any]) -> str:
         group_text(summary, "metal_size"),
         alloy_text(summary),
         protocol_text(summary),
+        published_text(summary),
         difference_text(summary),
         *(difference_text(summary, name, "{:+.4g}") for name in summary.get("own_metrics", ())),
         lesion_text(summary),
         order_text(summary),
     ]
+    blocks += ["\n".join(about.get("notes", []))]
     dropped = summary["aapm"]["dropped"]
     blocks += ["aapm_score leaves out " + "; ".join(dropped)] if dropped else []
     blocks += [f"left out of {about['name']}: {line}" for line in about.get("left_out", [])]
@@ -174,6 +176,18 @@ def protocol_text(summary: Mapping[str, Any]) -> str:
         cells = [f"{_show(p, '{:.1f}')} / {_show(s, '{:.3f}')}" for p, s in zip(psnr, ssim, strict=True)]
         known = [p for p in psnr if p is not None]
         rows.append([method, *cells, f"{max(known) - min(known):.1f} dB" if known else "-"])
+    return "\n".join(aligned(rows))
+
+
+def published_text(summary: Mapping[str, Any]) -> str:
+    """PSNR and SSIM under the protocol in which a published set's figures are given, as papers print them."""
+    protocol = summary.get("benchmark", {}).get("protocol")
+    if protocol is None:
+        return ""
+    rows = [[f"as published: {protocol}", "PSNR dB", "SSIM"]]
+    for method, metrics in summary["methods"].items():
+        psnr, ssim = (metrics[f"{kind}_{protocol}"]["mean"] for kind in ("psnr", "ssim"))
+        rows.append([method, _show(psnr, "{:.2f}"), _show(ssim, "{:.4f}")])
     return "\n".join(aligned(rows))
 
 

@@ -1,7 +1,7 @@
 """A training in a process of its own, which tests may kill, interrupt or starve."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -30,12 +30,19 @@ def end_all() -> None:
 
 
 def start(
-    folder: Path, cache: Path, *overrides: str, before: Callable[[], None] | None = None, **env: str
+    folder: Path,
+    cache: Path,
+    *overrides: str,
+    limits: Mapping[int, tuple[int, int]] | None = None,
+    imported: bool | None = None,
+    **env: str,
 ) -> Child:
-    """Starts it in a process group of its own; ``before`` runs in the child first."""
+    """Starts it in a process group of its own; options as for :func:`tests.children.start`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     every = {"WANDB_MODE": "offline", **env}
-    job = children.start(command(folder, cache, *overrides), cwd=folder.parent, before=before, **every)
+    job = children.start(
+        command(folder, cache, *overrides), cwd=folder.parent, limits=limits, imported=imported, **every
+    )
     _STARTED.append(job)
     return job
 

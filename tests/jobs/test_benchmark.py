@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from ctmar.case import Case
 from ctmar.config.composing import config_dir
 from ctmar.errors import CtmarError
 from ctmar.evaluation.cases import _complete
 from ctmar.jobs import test_set
-from ctmar.jobs.benchmark import benchmark, find_models, refuse_unread, run, run_name
+from ctmar.jobs.benchmark import benchmark, find_models, run, run_name
+from ctmar.jobs.benchmark_keys import READ, Kind, refuse_unread
 from ctmar.jobs.test_set import TestSet, control, same_case
 from ctmar.jobs.train import train
 from ctmar.methods import LI
@@ -227,6 +229,10 @@ def test_a_method_of_single_slices_answers_a_stack_by_its_centre(make_case) -> N
         ("seed=0", "benchmark.seed="),  # the default's value is asked for in vain too
         ("ckpt_path=a.ckpt", "checkpoints={NAME:FILE}"),
         ("experiment=unet_pretrain", "benchmark.parts.NAME"),
+        ("trainer=gpu", "a training reads it"),
+        ("callbacks=none", "a training reads it"),
+        ("data.batch_size=2", "a training reads it"),
+        ("optimized_metric=val/loss", "a training reads it"),
     ],
 )
 def test_what_a_benchmark_does_not_read_is_refused(override: str, instead: str) -> None:
@@ -241,7 +247,41 @@ def test_what_a_benchmark_reads_is_let_through() -> None:
             "model@catalogue.nmar=li", "catalogue.nmar.bone_above_hu=400", "models=[li]", "num_cases=3",
             "evaluation.lesions=false", "logger=none", "benchmark.seed=3", "paths.cache_dir=a"]  # fmt: skip
     refuse_unread(read)
-    refuse_unread([])
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_what_a_kind_of_benchmark_reads_is_there(kind: Kind, tiny) -> None:
+    cfg = tiny("model=li", job="benchmark")
+    assert [key for key in READ[kind] if OmegaConf.select(cfg, key, default="absent") == "absent"] == []
+    refuse_unread([], kind)  # benchmark.yaml's own choices are nobody's wish
+    refuse_unread(["models=[li]", "logger=wandb", "extras.num_threads=1", "projector=native"], kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "override", "instead"),
+    [
+        ("published", "geometry=large", "benchmark.geometry.KEY="),
+        ("published", "geometry.beam.num_angles=90", "benchmark.geometry.KEY="),
+        ("published", "geometry/acquisition=adn", "benchmark.geometry.KEY="),
+        ("published", "scanner=ideal", "benchmark.scanner.KEY="),
+        ("published", "anatomy=thorax", "its cases are files"),
+        ("published", "evaluation.lesions=true", "planted lesions would change"),
+        ("detection", "scanner.noise.photons_per_ray=1e5", "benchmark.photons_per_ray="),
+        ("detection", "metric=none", "the judges' AUC and the bias"),
+        ("detection", "evaluation.num_panels=2", "look for the lesion alone"),
+        ("detection", "data.cache=null", "none of its scans is kept"),
+        ("detection", "anatomy=thorax", "benchmark.anatomy.KEY="),
+    ],
+)
+def test_a_kind_of_benchmark_refuses_what_others_read(kind: Kind, override: str, instead: str) -> None:
+    with pytest.raises(CtmarError, match="NAME reads no ") as error:
+        refuse_unread([override], kind, "NAME")
+    assert instead in str(error.value)
+
+
+def test_a_logger_that_no_benchmark_reports_to_is_refused(small) -> None:
+    with pytest.raises(CtmarError, match="reports to files and to wandb, got logger=tensorboard"):
+        run(small("logger=tensorboard"))
 
 
 def test_ctmars_own_lists_are_not_written_where_it_is_installed(small, tmp_path, monkeypatch) -> None:

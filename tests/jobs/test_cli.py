@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctmar.jobs.cli import main
+from ctmar.jobs.cli import COMMANDS, JOBS, main
 from tests.children import run
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +114,34 @@ def test_help_names_the_groups_and_answers_at_once() -> None:
     out = run([sys.executable, ROOT / "train.py", "--help"], limit=20)
     for group in ("anatomy:", "data: ", "geometry:", "model: ", "scanner:", "thorax", "cgan"):
         assert group in out.stdout
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_is_one_screen_with_examples_first(job: str) -> None:
+    out = run([sys.executable, "-m", "ctmar", job, "--help"], limit=60)
+    lines = out.stdout.splitlines()
+    assert out.returncode == 0 and len(lines) <= 50
+    assert lines[2].startswith("  python ") and "--cfg job" in out.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_examples(command: str) -> None:
+    out = run([sys.executable, "-m", "ctmar", command, "--help"], limit=60)
+    assert len(out.stdout.splitlines()) <= 60
+    assert f"\n  ctmar {command} " in out.stdout.partition("\npositional arguments")[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "choices"),
+    [
+        ("ctmar ev", "train evaluate simulate"),
+        ("ctmar train model=", "model=cgan model=fsnmar"),
+        ("ctmar benchmark benchmark=", "benchmark=spine-v1"),
+    ],
+)
+def test_a_shell_completes_jobs_groups_and_options(line: str, choices: str) -> None:
+    out = run([sys.executable, "-m", "ctmar", "-sc", "query=bash"], limit=60, COMP_LINE=line)
+    assert out.returncode == 0 and choices in out.stdout
 
 
 def test_console_command_without_a_job_says_which_there_are(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,9 +21,8 @@ def nothing_goes_on() -> Iterator[None]:
     end_all()
 
 
-def small_files() -> None:
-    """No file may grow beyond 30 kB: writing stops half-way, as on a full disk."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+SMALL_FILES = {resource.RLIMIT_FSIZE: (30_000, 30_000)}
+"""No file may grow beyond 30 kB: writing stops half-way, as on a full disk."""
 
 
 @pytest.mark.slow
@@ -34,7 +33,7 @@ def test_without_room_for_a_checkpoint_the_last_one_stays(tmp_path: Path, cache:
     before = last.read_bytes()
     assert len(before) > 30_000
     more = ["trainer.max_epochs=4", f"ckpt_path={last}"]
-    status, said = finish(start(run, cache, *more, before=small_files))
+    status, said = finish(start(run, cache, *more, limits=SMALL_FILES))
     assert status == 2 and error_line(said).startswith("error: File too large: ")
     assert last.read_bytes() == before
     assert sorted(path.name for path in last.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -45,7 +44,7 @@ def test_without_room_for_a_checkpoint_the_last_one_stays(tmp_path: Path, cache:
 def test_without_room_for_a_case_nothing_broken_is_left(tmp_path: Path) -> None:
     for workers in (0, 2):
         cache = tmp_path / f"cache-{workers}"
-        job = start(tmp_path / "run", cache, f"data.num_workers={workers}", before=small_files)
+        job = start(tmp_path / "run", cache, f"data.num_workers={workers}", limits=SMALL_FILES)
         status, said = finish(job)
         assert status == 2 and "too large" in error_line(said).lower()
         assert not [path for path in cache.rglob("*") if path.is_file()]

@@ -114,7 +114,8 @@ def test_a_plan_for_another_patient_is_refused(
 ) -> None:
     (tmp_path / "far.yaml").write_text(
         "screws: []\nrods:\n- {side: left, centers_mm: [[900, 0, 0], [900, 0, 50]], diameter_mm: 5.5,"
-        " overhang_mm: 5.0, material: 316L}\n"
+        " overhang_mm: 5.0, material: 316L}\n",
+        encoding="utf-8",
     )
     assert plan(monkeypatch, patient, tmp_path / "a", f"plan={tmp_path}/far.yaml") == 2
     assert "a plan must lie in the CT" in capfd.readouterr().err

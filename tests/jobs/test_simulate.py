@@ -33,13 +33,16 @@ def command(tmp_path: Path, folder: str, *overrides: str) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / "simulate.py"), *every]
 
 
-def simulate(tmp_path: Path, folder: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return children.run(command(tmp_path, folder, *overrides))
+def simulate(
+    tmp_path: Path, folder: str, *overrides: str, imported: bool | None = None
+) -> subprocess.CompletedProcess[str]:
+    return children.run(command(tmp_path, folder, *overrides), imported=imported)
 
 
 @pytest.mark.slow
 def test_a_set_killed_at_any_moment_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    assert simulate(tmp_path, "whole", "num_cases=8").returncode == 0
+    # In an interpreter of its own; those that are killed are forked from one with everything imported.
+    assert simulate(tmp_path, "whole", "num_cases=8", imported=False).returncode == 0
     whole = files(tmp_path / "whole")
     assert set(whole) == {
         "manifest.json",
@@ -123,7 +126,7 @@ def test_training_reads_a_set_of_its_settings_and_no_other(
         with pytest.raises(CtmarError, match=f"was made by another: {named} differ"):
             build_data(tiny("data.fills=[li]", f"data.cache={folder}", "model.slices=1", change), 1)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "older"}))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"code": "older"}), encoding="utf-8")
     data = build_data(cfg, 1)
     assert data.sets["train"][0].scan.case_id == ("train-00000",)
     cfg.data.num_cases.val = 3
@@ -174,6 +177,6 @@ def test_cases_have_a_seed_of_their_own_where_one_is_named(tiny):  # type: ignor
 
 def test_screw_files_count_by_their_content_not_by_their_place(tiny, tmp_path):  # type: ignore[no-untyped-def]
     for name, text in (("a", "solid one"), ("b", "solid one"), ("c", "solid two")):
-        (tmp_path / f"{name}.stl").write_text(text)
+        (tmp_path / f"{name}.stl").write_text(text, encoding="utf-8")
     a, b, c = (case_settings(tiny(f"data.generator.screw_meshes=[{tmp_path}/{n}.stl]"), 1) for n in "abc")
     assert a == b != c

@@ -11,7 +11,8 @@ from ctmar.config.composing import composed, config_dir
 from ctmar.errors import CtmarError
 from ctmar.jobs import study as module
 from ctmar.jobs.cli import main
-from ctmar.jobs.study import Study, as_table, run_study
+from ctmar.jobs.results import kept
+from ctmar.jobs.study import Study, Values, as_table, run_study, study_tables
 from tests.tiny_runs import SMALL_NETWORK, TINY
 
 SHIPPED = sorted(file.stem for file in (config_dir() / "study").glob("*.yaml"))
@@ -44,6 +45,15 @@ def test_the_table_averages_seeds_case_by_case_and_pairs_cases() -> None:
     assert lines[-2] == "| a | 30.0 (20.0 to 40.0) ± 10.0 |"
     # Every case and seed differs by 5: the paired interval has no width, that of the mean has.
     assert lines[-1] == "| b | 35.0 (25.0 to 45.0) ± 10.0; +5.0 (+5.0 to +5.0) |"
+
+
+def test_the_tables_of_a_page_have_intervals_and_the_seeds_range() -> None:
+    values: Values = {(name, -1): [100.0, 300.0] for name in ("uncorrected", "li", "nmar")}
+    values |= {("a", 0): [10.0, 30.0], ("a", 1): [30.0, 50.0], ("b", 0): [15.0, 35.0], ("b", 1): [35.0, 55.0]}
+    errors, differences, spreads = study_tables(study(), {"x": values})
+    assert errors.columns == ["trained on", "x, HU"] and errors.rows[2] == ["nmar", (200.0, 100.0, 300.0)]
+    assert errors.rows[-1] == ["b", (35.0, 25.0, 45.0)]
+    assert differences.rows == [["b", (5.0, 5.0, 5.0)]] and spreads.rows == [["a", 10.0], ["b", 10.0]]
 
 
 def test_the_last_of_several_overrides_of_a_key_counts() -> None:
@@ -86,6 +96,8 @@ def test_a_study_trains_once_and_scores_every_training(tmp_path: Path, cache: Pa
     )
     table = run_study(given, tmp_path, overrides=[f"paths.outputs={tmp_path}"])
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == table + "\n"
+    name, record = kept(tmp_path, tmp_path / "results.json")
+    assert name.startswith("study-") and len(record.tables) == 3 and "2 x, 2 y" in record.made.cases
     rows = list(csv.DictReader((tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()))
     assert {(row["test"], row["training"]) for row in rows} == {
         (test, name) for test in "xy" for name in ("uncorrected", "li", "nmar", "one", "three")

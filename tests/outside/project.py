@@ -20,7 +20,9 @@ SMALL = (
     "++callbacks.image_panels=null",
 )
 """A run of seconds."""
-SMALL_BENCHMARK = tuple(o for o in SMALL if not o.startswith(("anatomy", "data.num_cases", "trainer")))
+SMALL_BENCHMARK = tuple(
+    o for o in SMALL if not o.startswith(("anatomy", "data.num_cases", "trainer", "++callbacks"))
+)
 
 
 class Project:
