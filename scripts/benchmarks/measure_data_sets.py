@@ -20,10 +20,14 @@ import torch
 
 from ctmar.case import Case, collate
 from ctmar.config.build import build_data, build_model
+from ctmar.config.cases import case_settings
 from ctmar.config.composing import composed
 from ctmar.data.encoding import Arrays, decode, encode
+from ctmar.data.fingerprint import fingerprint
 from ctmar.data.module import MARDataModule
 from ctmar.data.store import COMPRESSION, CaseStore
+from ctmar.report.provenance import command_line, made_now
+from ctmar.report.record import Table, write_measured
 
 CASES, ROUNDS = 12, 3
 WARM = ["geometry=medium", "data.num_cases={train: 12, val: 1, test: 1}", "paths.output_dir=."]
@@ -93,8 +97,9 @@ class Zarr:
         return {name: data[...] for name, data in zarr.open_group(path, mode="r")[str(index)].arrays()}
 
 
-def formats(cases: list[Case]) -> None:
+def formats(cases: list[Case]) -> Table:
     """One line a format."""
+    found: list[list[str | float]] = []
     gzip = COMPRESSION
     rows: list[tuple[str, Callable[[Case], Arrays], Any]] = [
         ("HDF5, all fields, no compression", whole, Hdf5({})),
@@ -116,12 +121,14 @@ def formats(cases: list[Case]) -> None:
         rows.append(("Zarr, Zstd 3, float16", half, Zarr(cname="zstd", clevel=3, shuffle="bitshuffle")))
     for name, made, way in rows:
         with tempfile.TemporaryDirectory() as folder:
-            print(
-                f"{name:34}" + _timed(Path(folder) / "set", [made(case) for case in cases], way), flush=True
-            )
+            size, write, read = _timed(Path(folder) / "set", [made(case) for case in cases], way)
+            found.append([name, size, write, read])
+            print(f"{name:34}{size:6.2f} MB  write {write:6.1f} ms  read {read:6.1f} ms", flush=True)
+    columns = ["format", "size of a case, MB", "write, ms", "read, ms"]
+    return Table("Formats", columns, found, ["", ".2f", ".0f", ".0f"], "A case, in one process.")
 
 
-def _timed(path: Path, cases: list[Arrays], way: Any) -> str:
+def _timed(path: Path, cases: list[Arrays], way: Any) -> tuple[float, float, float]:
     times: dict[str, list[float]] = {"write": [], "read": []}
     for _ in range(ROUNDS):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -134,19 +141,22 @@ def _timed(path: Path, cases: list[Arrays], way: Any) -> str:
         times["read"].append(time.perf_counter() - start)
     size = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else path.stat().st_size
     write, read = (1000 * min(times[name]) / len(cases) for name in ("write", "read"))
-    return f"{size / len(cases) / 1e6:6.2f} MB  write {write:6.1f} ms  read {read:6.1f} ms"
+    return size / len(cases) / 1e6, write, read
 
 
-def rounding(cases: list[Case], filter: str) -> None:
+def rounding(cases: list[Case], filter: str) -> Table:
     """What half precision does to images, beside the noise of one."""
     changes, noises = [], []
     for case in cases:
         scan, truth = case.scan, case.truth
-        again = decode(half(case), scan.ray, scan.kvp).truth
+        again = decode(half(case), scan.ray, scan.kvp[0] if scan.kvp else None).truth
         images = [scan.image_hu(clean, filter) for clean in (truth.clean, again.clean)]
         changes.append(float((images[1] - images[0])[truth.body_mask].square().mean().sqrt()))
         noises.append(float((images[0] - truth.reference_hu)[truth.body_mask].square().mean().sqrt()))
-    print(f"float16: {np.mean(changes):.2f} HU RMS in the body; noise there {np.mean(noises):.1f} HU")
+    change, noise = float(np.mean(changes)), float(np.mean(noises))
+    print(f"float16: {change:.2f} HU RMS in the body; noise there {noise:.1f} HU")
+    columns = ["what float16 changes in the body, HU RMS", "noise there, HU"]
+    return Table("Half precision", columns, [[change, noise]], [".1f", ".0f"])
 
 
 def consumed(data: MARDataModule, cfg: Any, steps: int = 4) -> float:
@@ -174,8 +184,14 @@ def given(data: MARDataModule) -> float:
     return count / (time.perf_counter() - start)
 
 
-def feed(cases: list[Case]) -> None:
+def feed(cases: list[Case]) -> Table:
     """One line a source."""
+    rows: list[list[str | float]] = []
+
+    def told(name: str, rate: float) -> None:
+        rows.append([name, rate])
+        print(f"{name}: {rate:.1f} cases/s", flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         store = CaseStore(Path(folder))
         for index, case in enumerate(cases):
@@ -184,28 +200,34 @@ def feed(cases: list[Case]) -> None:
         cfg = config("data.cache=null", "data.in_memory=false", "data.num_cases.train=24")
         data = build_data(cfg, 3)
         data.sets["train"].num_cases, data.sets["train"].store = len(cases), store
-        print(f"the U-Net takes {consumed(data, cfg):.1f} cases/s on {torch.get_num_threads()} threads")
+        told(f"the default U-Net takes, {torch.get_num_threads()} threads", consumed(data, cfg))
         for workers in (0, 2):
             data.num_workers = workers
-            print(f"shards give {given(data):.1f} cases/s in {max(workers, 1)} processes", flush=True)
+            told(f"shards give, {max(workers, 1)} processes", given(data))
     data = build_data(cfg, 3)
     given(data)
-    print(f"simulating on the fly gives {given(data):.1f} cases/s in {cfg.data.num_workers} processes")
+    told(f"simulating on the fly gives, {cfg.data.num_workers} processes", given(data))
+    return Table("Is the trainer fed?", ["source", "cases a second"], rows, ["", ".2g"])
 
 
 def main() -> int:
     """Prints a line a measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--feed", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="F", help="write the tables to F, for ctmar results add")
     asked = parser.parse_args()
     cfg = config("data.cache=null")
     data = build_data(cfg, 3)
     cases = [data.sets["train"][index] for index in range(CASES)]
-    if asked.feed:
-        feed(cases)
-    else:
-        formats(cases)
-        rounding(cases, cfg.projector.filter)
+    tables = [feed(cases)] if asked.feed else [formats(cases), rounding(cases, cfg.projector.filter)]
+    if asked.json is not None:
+        name, title = (
+            ("data-feed", "Is the trainer fed?") if asked.feed else ("data-formats", "Formats of a data set")
+        )
+        made = made_now(
+            command_line(), f"{CASES} realistic cases of 3 slices", fingerprint(case_settings(cfg, 3))
+        )
+        write_measured(asked.json, name, title, made, tables, "256 × 256 pixels, 360 views, with LI and NMAR")
     return 0
 
 

@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,6 +25,8 @@ from ctmar.methods import LI, NMAR
 from ctmar.methods.base import filled
 from ctmar.phantoms import ProceduralSpine
 from ctmar.physics import Noise, Scanner, Tube
+from ctmar.report.provenance import command_line, made_now
+from ctmar.report.record import Cell, Table, write_measured
 from ctmar.scenes import RandomGenerator
 from ctmar.training.fit import Fit
 
@@ -83,19 +86,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=4, help="cases of the batch")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
+    parser.add_argument("--precision", nargs="+", choices=("bf16", "float32"), default=["bf16"])
     parser.add_argument("--profile", action="store_true", help="print where the whole step's time goes")
+    parser.add_argument("--json", type=Path, metavar="F", help="write the tables to F, for ctmar results add")
     given = parser.parse_args()
     if min(given.cases, given.rounds) < 1:
         parser.error("cases and rounds must be 1 or more")
     torch.set_num_threads(1)
-    whole, bare, step = timed(given.precision, batch(given.cases), given.rounds)
-    ratios = sorted(a / b for a, b in zip(whole, bare, strict=True))
-    print(
-        f"{given.precision}, {given.cases} cases, ms of CPU on one thread: step {1e3 * median(whole):.0f},"
-        f" bare network {1e3 * median(bare):.0f}, ratio {median(ratios):.3f}"
-        f" ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-    )
+    rows: list[list[Cell]] = []
+    case = batch(given.cases)
+    for precision in given.precision:
+        whole, bare, step = timed(precision, case, given.rounds)
+        ratios = sorted(a / b for a, b in zip(whole, bare, strict=True))
+        print(
+            f"{precision}, {given.cases} cases, ms of CPU on one thread: step {1e3 * median(whole):.0f},"
+            f" bare network {1e3 * median(bare):.0f}, ratio {median(ratios):.3f}"
+            f" ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
+        spread = (median(ratios), ratios[0], ratios[-1])
+        rows.append([precision, 1e3 * median(whole), 1e3 * median(bare), spread])
+    if given.json is not None:
+        columns = ["precision", "step, ms", "bare network, ms", "ratio, × (smallest to largest)"]
+        write_measured(
+            given.json,
+            "step",
+            "Time of a training step",
+            made_now(command_line(), f"one batch of {given.cases} cases with random metal"),
+            [Table("CPU of one thread", columns, rows, ["", ".0f", ".0f", ".2f"])],
+            "256 × 256 pixels, 360 views; medians of interleaved rounds",
+        )
     if given.profile:
         with torch.profiler.profile() as profile:
             step()

@@ -28,6 +28,7 @@ PARTS = {
     "projector backend",
     "callback",
     "benchmark",
+    "published set",
     "study",
 }
 NOT_IN_THE_PACKAGE = {"material"}

@@ -31,10 +31,50 @@ def test_a_dead_link_is_found(tmp_path: Path) -> None:
     assert dead_links(page) == ["gone.md"]
 
 
+def listed_by(page: str) -> set[str]:
+    """Names that stand on a line of their own, as in a table of contents."""
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^([\w./-]+)$", text, re.MULTILINE))
+
+
 def test_every_page_is_in_the_contents() -> None:
-    listed = set(re.findall(r"^([\w/-]+)$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    listed = listed_by("index") | {f"results/{name}" for name in listed_by("results/index")}
     pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")}
     assert pages - {"index"} <= listed
+
+
+@pytest.mark.parametrize(
+    "page", sorted({*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md")}), ids=lambda page: page.stem
+)
+def test_a_page_says_at_its_head_for_whom_it_is(page: Path) -> None:
+    title, told, *_ = page.read_text(encoding="utf-8").split("\n\n")
+    assert title.startswith("# ") and told.startswith("*For ") and told.endswith("*")
+
+
+OWN_EQUATION = re.compile(r"\bequations? (\d+)")
+PAPERS_EQUATION = re.compile(r"(.{0,20})\beqs?\. ?\d", re.IGNORECASE | re.DOTALL)
+
+
+def foreign(text: str) -> list[str]:
+    """Where an equation is quoted without the year of its paper."""
+    return [
+        match[0] for match in PAPERS_EQUATION.finditer(text) if not re.search(r"\b(19|20)\d\d\b", match[1])
+    ]
+
+
+def test_equations_have_one_numbering() -> None:
+    theory = (DOCS / "theory.md").read_text(encoding="utf-8")
+    known = re.findall(r"\\tag\{(\d+)\}", theory)
+    assert known == [str(number) for number in range(1, len(known) + 1)] and len(known) > 10
+    for folder, suffix in (("docs", "md"), ("ctmar", "py"), ("configs", "yaml"), ("scripts", "py")):
+        for path in sorted((ROOT / folder).rglob(f"*.{suffix}")):
+            text = path.read_text(encoding="utf-8")
+            assert foreign(text) == [], path
+            assert set(OWN_EQUATION.findall(text)) <= set(known), path
+
+
+def test_an_equation_of_nobody_is_found() -> None:
+    assert foreign("the game of eq. 4") and not foreign("Wang 2018, eq. 4")
 
 
 @pytest.mark.slow

@@ -1,45 +1,58 @@
 """The tutorials, run as a reader runs them: each page's blocks in order, in one empty folder."""
 
-import os
-import re
-import sys
+import ast
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.children import run
+from scripts.validation.follow_tutorials import PAGES, blocks, cells, commands, measured, reader, tables
+from tests.children import on_path, run
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
-BLOCK = re.compile(r"^```(sh|python|yaml)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: str) -> list[tuple[str, str, str]]:
-    """Language, file that the block goes to, and text of each block that a reader is to use."""
-    return BLOCK.findall(page)
+STARTED = ("first-run", "correct", "own-data", "peer-sinogram", "sweeps")
+"""Here an interpreter starts for each command, as for a reader; else one with everything imported forks."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
-    env = {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # where ctmar is installed
-        "PYTHONPATH": str(ROOT),  # ctmar, which is installed for a reader; nothing of the page's
-        "WANDB_MODE": "offline",
-    }
     work = tmp_path / "work"
     work.mkdir()
-    found = blocks(page.read_text(encoding="utf-8"))
-    assert found
-    for language, file, text in found:
-        if file:
-            (work / file).parent.mkdir(parents=True, exist_ok=True)
-            (work / file).write_text(text, encoding="utf-8")
-            continue
-        assert language != "yaml", f"a config must be written to a file: {text}"
-        command = ["bash", "-euc", text] if language == "sh" else [sys.executable, "-c", text]
+    env = reader() if page.stem in STARTED else reader() | on_path(tmp_path / "bin")
+    text = page.read_text(encoding="utf-8")
+    assert blocks(text)
+    for command in commands(text, work):
         out = run(command, limit=400, cwd=work, **env)
-        assert out.returncode == 0, f"{text}\n{out.stdout}\n{out.stderr}"
+        assert out.returncode == 0, f"{command[-1]}\n{out.stdout}\n{out.stderr}"
+
+
+@pytest.mark.parametrize("name", ["first-look", "train-a-little"])
+def test_a_notebook_is_plain_python_without_outputs(name: str) -> None:
+    (page,) = [page for page in PAGES if page.name == f"{name}.ipynb"]
+    notebook = json.loads(page.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    ast.parse("\n".join(cells(page.read_text(encoding="utf-8"))))  # no magic, no shell
+
+
+def test_what_a_notebook_measured_is_tabled(tmp_path: Path) -> None:
+    (tmp_path / "near_rmse_hu.json").write_text('{"nmar": 50.25}', encoding="utf-8")
+    near, times = tables(measured("first-look", tmp_path), {"first-look": 90.0})
+    assert near.rows == [["first-look", "cells", "nmar", 50.25]]
+    assert times.rows == [["first-look", 1.5]]
+
+
+def test_what_runs_of_a_tutorial_measured_is_tabled(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "mine" / "evaluation"
+    folder.mkdir(parents=True)
+    metrics = {"rmse_hu_near": {"mean": 50.25}, "ssim_soft": {"mean": 0.8}, "bias_hu_near": {"mean": None}}
+    summary = {"methods": {"nmar": metrics | {"p95": {"mean": 190.0}}}, "own_metrics": ["p95"]}
+    (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    near, others = tables(measured("page", tmp_path))
+    assert near.rows == [["page", "mine", "nmar", 50.25]]
+    assert others.rows == [["page", "mine", "SSIM soft", "nmar", 0.8], ["page", "mine", "p95", "nmar", 190.0]]
 
 
 def test_blocks_are_found_by_language_and_file() -> None:
