@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 # The slow tests too; make test TESTS="-m 'not slow'" leaves them out. A process for each core takes a file at a time.
 TESTS ?=
 
-.PHONY: demo test lint types setup docs
+.PHONY: demo test test-lowest test-newest lint types setup docs
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints/tested.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints/tested.txt -e ".[dev]"
 	touch $@
 
 demo: setup
@@ -20,8 +20,15 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(TESTS)
 
+# The fast tests with the oldest versions that pyproject.toml allows, and with the newest there are.
+test-lowest test-newest: test-%:
+	$(PYTHON) -m venv build/$*
+	build/$*/bin/python -m pip install --disable-pip-version-check --quiet \
+	  $(if $(filter lowest,$*),-c constraints/lowest.txt) -e ".[dev]"
+	OMP_NUM_THREADS=1 build/$*/bin/python -m pytest -n auto --dist loadfile -m "not slow"
+
 lint: setup
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 
 types: setup

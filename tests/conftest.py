@@ -26,8 +26,29 @@ from tests.toy_spine import make_spine
 
 drop_empty()
 
+LONGEST = (
+    "docs/test_tutorials", "jobs/test_faults_of_processes", "jobs/test_faults_of_files", "outside/test_pairs",
+    "jobs/test_recipe", "config/test_config_fuzz", "config/test_resume", "outside/test_networks",
+    "outside/test_new", "clinical/test_killed", "scripts/test_types", "jobs/test_published", "jobs/test_ddp",
+    "jobs/test_train", "jobs/test_cli", "outside/test_benchmark", "config/test_configs",
+    "outside/test_figures", "outside/test_backend", "jobs/test_benchmark", "docs/test_bad_input",
+    "contracts/test_operator",
+)  # fmt: skip
+"""Files that take a minute or more. They come first, lest one of them be all that is left to do."""
+
 # Hypothesis notes what it saw of the code in a folder; not in the checkout.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has pytest-xdist take files as they come, not those with the most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first."""
+    ranks = {Path(__file__).parent / f"{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(autouse=True)

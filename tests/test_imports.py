@@ -56,6 +56,7 @@ ONLY_IN = {
     "torch_radon": ("operators/adapters",),
     "skimage": ("operators/adapters",),
 }
+LONGEST = 300
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -95,6 +96,11 @@ def test_a_module_imports_only_what_stands_before_it(file: Path) -> None:
     assert station in ORDER
     assert not too_early(station, imported)
     assert not forbidden(path.as_posix(), imported)
+
+
+def test_no_file_is_longer_than_a_reader_keeps_in_mind() -> None:
+    lengths = {file.relative_to(ROOT).as_posix(): len(file.read_text("utf-8").splitlines()) for file in FILES}
+    assert {name: count for name, count in lengths.items() if count > LONGEST} == {}
 
 
 def test_the_rule_refuses_what_it_should() -> None:

@@ -16,6 +16,7 @@ from ctmar.config.parts import named
 from ctmar.config.typed import check_types
 from ctmar.data.cases import CaseSource
 from ctmar.data.module import MARDataModule
+from ctmar.data.scanning import Scanning
 from ctmar.data.setup import CaseSetup
 from ctmar.data.simulate import Simulator
 from ctmar.data.source import Source
@@ -86,7 +87,17 @@ def build_simulator(cfg: DictConfig, slices: int) -> Simulator:
         filter=cfg.projector.filter,
         backend=cfg.projector.backend,
         acquisition=make(cfg.geometry.get("acquisition") or None),
+        scans=_scans(cfg),
     )
+
+
+def _scans(cfg: DictConfig) -> dict[str, Scanning]:
+    """The ways to scan that ``data.scans`` names; none where the run's own scanner scans every case."""
+    nodes = cfg.data.get("scans") or {}
+    return {
+        str(name): Scanning(make(node.scanner), make(node.get("acquisition") or None), node.get("parts", 1))
+        for name, node in nodes.items()
+    }
 
 
 def build_data(cfg: DictConfig, slices: int) -> MARDataModule:

@@ -20,7 +20,7 @@ from ctmar.operators.choice import is_dotted
 SIMULATION_KEYS = ("source", "metal", "metal_threshold_hu", "extended_scale", "fills", "generator")
 OF_IMAGES = ("metal_threshold_hu", "extended_scale")
 """Of the same: what is for cases alone whose metal is found in their images."""
-BUILT = ("anatomy", "generator", "scanner", "geometry", "data")
+BUILT = ("anatomy", "generator", "scanner", "geometry", "data", "scans")
 """Of a config: what classes are named in, this package's or a user's."""
 CODE = ("modules", "packages")
 """Of a config: the code behind a user's classes."""
@@ -48,6 +48,8 @@ def case_settings(cfg: DictConfig, slices: int) -> dict[str, Any]:
         settings["data"] = {key: value for key, value in resolved["data"].items() if key not in OF_THE_RUN}
     else:
         settings |= {key: resolved["data"][key] for key in SIMULATION_KEYS}
+        if resolved["data"].get("scans"):
+            settings["scans"] = resolved["data"]["scans"]
     settings = _deciding(settings)
     built = {key: settings[key] for key in BUILT if key in settings}
     return (

@@ -38,7 +38,7 @@ class Named:
                 entry.config_path for entry in loader.compute_defaults_list(job, [], RunMode.RUN).defaults
             }
             folders = [source.path for source in loader.get_sources() if source.scheme() == "file"]
-        given = cls(_nodes(found))
+        given = cls(_nodes(found, job))
         folders += [str(path) for one in found.config_overrides if one.key_or_group == SEARCHPATH
                     for path in one.value()]  # fmt: skip
         for entry in found.defaults:
@@ -51,15 +51,19 @@ class Named:
         return given
 
 
-def _nodes(found: Any) -> dict[str, Keys]:
+def _nodes(found: Any, job: str) -> dict[str, Keys]:
     """Where the nodes of the chosen and deleted groups are.
 
-    An option without a place of its own, an experiment's, is known by the keys in its file instead.
+    An option without a place of its own, an experiment's, is known by the keys in its file instead. What the
+    job's own file puts in place of a group's default, nobody asked for.
     """
     places = {entry.override_key: entry.package for entry in found.defaults if entry.override_key}
-    chosen = {
-        group: choice for group, choice in found.overrides.override_choices.items() if choice is not None
-    }
+    by = found.overrides.override_metadata
+    chosen = [
+        group
+        for group, choice in found.overrides.override_choices.items()
+        if choice is not None and by[group].containing_config_path != job
+    ]
     named = {
         group: places.get(group, group.replace("/", ".")) for group in (*chosen, *found.overrides.deletions)
     }

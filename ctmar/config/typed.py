@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 
 from ctmar.errors import CtmarError
 
@@ -40,6 +41,25 @@ def check_types(node: Any, key: str = "") -> None:
         if name in hints and not made and not fits(value, hints[name]):
             raise CtmarError(f"{own} must be {described(hints[name])}, got {value!r}")
         check_types(value, own)
+
+
+def required(node: Any, name: str, key: str, hint: Any) -> Any:
+    """The plain value of a node's key, whose type must be this.
+
+    Args:
+        node: The config in which the key is.
+        name: What the node is called in the error.
+        key: Dots lead into it.
+        hint: The type.
+
+    Raises:
+        CtmarError: It is of another, or not there.
+    """
+    value = OmegaConf.select(node, key)
+    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    if not fits(value, hint):
+        raise CtmarError(f"{name}.{key} must be {described(hint)}, got {value!r}")
+    return value
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -134,7 +134,8 @@ def fake_program(
     script = folder / "TotalSegmentator"
     said = "echo no space left >&2; " if status else ""
     script.write_text(
-        f'#!/bin/sh\necho "$@" >> {folder}/calls\n{said}[ {status} = 0 ] && /bin/cp {tmp_path}/answer.nii.gz "$4"\nexit {status}\n'  # noqa: E501
+        f'#!/bin/sh\necho "$@" >> {folder}/calls\n{said}[ {status} = 0 ] && /bin/cp {tmp_path}/answer.nii.gz "$4"\nexit {status}\n',  # noqa: E501
+        encoding="utf-8",
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", os.fspath(folder))

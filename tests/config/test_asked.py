@@ -148,7 +148,9 @@ def test_an_experiment_of_ones_own_is_evaluated(
         ]
         monkeypatch.setattr(sys, "argv", ["ctmar", *overrides[:2], *places, *overrides[2:]])
         assert main(job) == 0
-        summary: dict[str, Any] = json.loads((tmp_path / folder / "evaluation" / "summary.json").read_text())
+        summary: dict[str, Any] = json.loads(
+            (tmp_path / folder / "evaluation" / "summary.json").read_text(encoding="utf-8")
+        )
         return summary
 
     own = tmp_path / "own" / "experiment"

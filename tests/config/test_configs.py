@@ -25,6 +25,7 @@ GROUPS = ("data", "anatomy", "geometry", "projector", "scanner", "model", "train
 LAYOUTS = ("verse", "ctspine1k", "totalsegmentator", "csi2014", "covid19")
 FILES = ["anatomy.ct=ct.nii", "anatomy.labels=labels.nii"]
 OWN = {"pairs": ["data.artifact=.", "data.clean=."], "sinograms": ["data.root=."]}
+OWN |= {key: ["data.root=."] for key in ("syndeeplesion", "adn", "cnnmar", "aapm", "aapm_head")}
 OWN |= {"paired": ["data._target_=mine.Pairs"]}
 
 
@@ -118,7 +119,7 @@ def test_each_acquisition_reaches_over_the_image_of_its_geometry() -> None:
     "name,views,bins,step,radius,reach",
     [
         ("cnnmar", 984, 920, 0.001, 595.0, 263.9),
-        ("aapm", 1000, 900, 1 / 950, 550.0, 250.7),
+        ("aapm", 1000, 900, -1 / 950, 550.0, 550 * math.sin(450.75 / 950)),
         ("adn", 320, 197, math.radians(0.1), 400 / 153.6 * 1075 * 0.6, 400 / 153.6 * 109.8),
         ("syndeeplesion", 640, 641, None, 400 / 153.6 * 396.9, 400 / 153.6 * 104.6),
         ("clinical", 984, 888, 1.0239 / 949.075, 541.0, 249.6),

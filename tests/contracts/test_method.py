@@ -186,7 +186,7 @@ def leads_to_the_truth(scan: Scan, truth: Truth) -> bool:
 
 def cases_by_every_way(case: Case) -> dict[str, Case]:
     """Cases as a method may come by their scans."""
-    stored = decode(encode(case.one(0), "float32"), case.scan.ray, case.scan.kvp)
+    stored = decode(encode(case.one(0), "float32"), case.scan.ray, None)
     return {
         "made": case,
         "centre": case.center(),
