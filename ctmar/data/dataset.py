@@ -139,8 +139,8 @@ def _all_made(cases: Sequence[ToMake], workers: int) -> Iterator[str | None]:
         yield from (_made(name, sets[id(data)], n) for name, data, n in cases)
         return
     # Forked where the system forks: they start at once, with the bodies that this process has built.
-    # The sets go along at the start, not with each case: torch would hand over their tensors by sockets, and a
-    # process that dies amid such a handshake leaves a traceback.
+    # The sets go along at the start, not with each case: torch would hand over their tensors by sockets, and
+    # a process that dies amid such a handshake leaves a traceback.
     with ProcessPoolExecutor(min(workers, len(cases)), initializer=_begin, initargs=(sets,)) as pool:
         try:
             waiting = [pool.submit(_made_of, name, id(data), n) for name, data, n in cases]
@@ -160,7 +160,7 @@ _SETS: dict[int, CaseDataset] = {}
 
 
 def _begin(sets: dict[int, CaseDataset]) -> None:
-    """Begins a process of a pool: Ctrl-C reaches it too, and the one that waits for it answers, after the cases in hand."""
+    """Begins a process of a pool. Ctrl-C reaches it too; the one that waits for it answers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _SETS.update(sets)
 

@@ -269,7 +269,9 @@ def test_no_case_sends_tensors_to_the_process_that_makes_it(
         raise AssertionError("torch hands a tensor over by a socket")
 
     made = CaseDataset(simulator(anatomy, slices=1), "train", 3, CaseStore(tmp_path))
-    monkeypatch.setattr(ForkingPickler, "_extra_reducers", dict.fromkeys(ForkingPickler._extra_reducers, handed_over))
+    made.made(0)  # what it computed once it keeps: a filter of its ray transform
+    reducers = dict.fromkeys(ForkingPickler._extra_reducers, handed_over)
+    monkeypatch.setattr(ForkingPickler, "_extra_reducers", reducers)
     with pytest.raises(AssertionError, match="by a socket"):
         ForkingPickler.dumps(torch.zeros(2))
     assert list(simulate_ahead([(f"{n}", made, n) for n in range(3)], 2, "simulating")) == [None] * 3
