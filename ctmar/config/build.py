@@ -156,7 +156,7 @@ def build_callbacks(cfg: DictConfig) -> list[Callback]:
     Raises:
         CtmarError: What is made is no callback of Lightning's.
     """
-    made = {name: make(node) for name, node in (cfg.callbacks or {}).items() if node is not None}
+    made = {name: make(node) for name, node in (cfg.get("callbacks") or {}).items() if node is not None}
     for name, callback in made.items():
         if not isinstance(callback, Callback):
             raise CtmarError(
@@ -193,7 +193,7 @@ def _metric(name: str, node: Any) -> Any:
 
 def build_loggers(cfg: DictConfig) -> list[Any]:
     """The loggers; none is an answer too. One that has a name to give, such as wandb's, gets the run's."""
-    nodes = [node for node in (cfg.logger or {}).values() if node is not None]
+    nodes = [node for node in (cfg.get("logger") or {}).values() if node is not None]
     unnamed = [{"name": run_title(cfg)} if "name" in node and node.name is None else {} for node in nodes]
     return [make(node, **name) for node, name in zip(nodes, unnamed, strict=True)]
 

@@ -54,7 +54,8 @@ def check_settings(cfg: DictConfig) -> None:
     seed = cfg.seed
     if not fits(seed, int) or seed < 0:
         raise CtmarError(f"seed must be a whole number from 0 on, got {seed!r}")
-    check_types(OmegaConf.to_container(cfg, resolve=True))  # after the seed, which other keys repeat
+    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    check_types(whole)  # after the seed, which other keys repeat
     simulated = "_target_" not in cfg.data
     for key, hint in TYPES.items():
         if key in OF_THE_SIMULATOR and not simulated:
@@ -66,6 +67,11 @@ def check_settings(cfg: DictConfig) -> None:
             raise CtmarError(f"{key} must be {described(hint)}, got {value!r}")
         if key in LEAST and value is not None and value < LEAST[key]:
             raise CtmarError(f"{key} must be {LEAST[key]} or more, got {value!r}")
+    for key, value in _tags(whole).items():
+        if value is not None and not fits(value, Sequence[str]):
+            raise CtmarError(f"{key} must be {described(Sequence[str])}, got {value!r}")
+    if str(OmegaConf.select(cfg, "paths.outputs")) == "":
+        raise CtmarError("paths.outputs must name a folder, got nothing")
     high = cfg.data.metal_threshold_hu if simulated else None
     if high is not None and not math.isfinite(high):
         raise CtmarError(f"data.metal_threshold_hu must be finite, got {cfg.data.metal_threshold_hu}")
@@ -75,6 +81,14 @@ def check_settings(cfg: DictConfig) -> None:
     ):
         if value not in allowed:
             raise CtmarError(f"{name} must be among {', '.join(allowed)}, got {value!r}")
+
+
+def _tags(cfg: dict[str, Any]) -> dict[str, Any]:
+    """The run's tags and those of its loggers by their keys."""
+    nodes = {f"logger.{name}": node or {} for name, node in (cfg.get("logger") or {}).items()}
+    return {"tags": cfg.get("tags")} | {
+        f"{key}.tags": node["tags"] for key, node in nodes.items() if "tags" in node
+    }
 
 
 def _names(num_cases: Any) -> list[str]:

@@ -95,6 +95,7 @@ class MARDataModule(pl.LightningDataModule):
             batch_size,
             sampler=sampler,
             num_workers=workers,
+            persistent_workers=workers > 0,  # where they are spawned each takes seconds to start
             collate_fn=collate,
             worker_init_fn=_one_thread,
         )

@@ -62,7 +62,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
         return
     folder = output_dir(cfg)
     summary = benchmark(cfg, folder, overrides=overrides)
-    if "wandb" in (cfg.logger or {}):
+    if "wandb" in (cfg.get("logger") or {}):
         log_report([make(cfg.logger.wandb)], folder / "evaluation")
         finish_wandb()
     judged = kind in ("detection", "scans")

@@ -118,7 +118,7 @@ def refuse_values(cfg: DictConfig, kind: Kind) -> None:
         came = OmegaConf.select(cfg, key)
         if came and not _within(tuple(key.split(".")), READ[kind]):
             raise CtmarError(f"{cfg.benchmark.name} reads no {key}, got {came!r}: {INSTEAD[kind][key]}")
-    unheard = [name for name in cfg.logger or {} if name not in ("csv", "wandb")]
+    unheard = [name for name in cfg.get("logger") or {} if name not in ("csv", "wandb")]
     if unheard:
         raise CtmarError(f"a benchmark reports to files and to wandb, got logger={unheard[0]}")
 

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ctmar.config.composing import config_dir, importable, searching
 from ctmar.config.environment import drop_empty
 from ctmar.config.moved import renamed
+from ctmar.errors import CtmarError
 from ctmar.jobs.mistakes import one_line
 from ctmar.jobs.processes import relaunchable
 
@@ -26,6 +27,8 @@ JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
 COMMANDS = ("correct", "inspect", "compare", "study", "recipe", "calibrate", "convert", "new", "results")
 """Jobs with arguments of their own in place of a config: on scans, on runs, on several trainings."""
 LEFT_BY_HYDRA = {".hydra", "ctmar.log"}
+PLACES = ("hydra.run.dir", "hydra.sweep.dir", "paths.outputs", "paths.root")
+"""Keys that name the folder in which Hydra makes a run's own, before a job is asked."""
 
 
 def main(job: str | None = None) -> int:
@@ -61,7 +64,7 @@ def main(job: str | None = None) -> int:
     sys.argv[1:] = renamed(sys.argv[1:])
     lines: list[str] = []
     try:
-        _hydra_main(job, lines)
+        _hydra_main(job, lines, _folders_there(sys.argv[1:]))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -108,8 +111,32 @@ def _report(line: str, lines: list[str]) -> None:
     lines.append(line)
 
 
-def _hydra_main(job: str, lines: list[str]) -> None:
-    """Composes and runs; a job that a user's input fails adds its line, and a sweep goes on."""
+def _folders_there(overrides: Sequence[str]) -> set[Path]:
+    """The current folder, and those that the overrides name and that there are: no run may delete them.
+
+    Raises:
+        CtmarError: A folder's name is empty, as of a variable that is not set: it would be the root.
+    """
+    there = {Path.cwd()}
+    for override in overrides:
+        key, given, value = override.partition("=")
+        if not given or key.lstrip("+") not in PLACES:
+            continue
+        if not value.strip("'\""):
+            raise CtmarError(f"{key} must name a folder, got nothing")
+        if Path(value).is_dir():
+            there.add(Path(value).resolve())
+    return there
+
+
+def _hydra_main(job: str, lines: list[str], there: Container[Path]) -> None:
+    """Composes and runs; a job that a user's input fails adds its line, and a sweep goes on.
+
+    Args:
+        job: One of :data:`JOBS`.
+        lines: Gets the line of each job that fails.
+        there: Folders that a run has not made.
+    """
     import hydra
     from omegaconf import DictConfig, open_dict
 
@@ -128,7 +155,7 @@ def _hydra_main(job: str, lines: list[str]) -> None:
             with relaunchable(job, hydra_config, folder), searching(_theirs(hydra_config)):
                 return _job(job)(cfg, [*hydra_config.overrides.task, *found_by])
         except Exception as error:
-            _remove_untouched(folder)
+            _remove_untouched(folder, there)
             line = one_line(error)
             if line is None:
                 raise
@@ -153,7 +180,12 @@ def _job(name: str) -> Callable[..., Any]:
     return job
 
 
-def _remove_untouched(folder: Path) -> None:
-    """Removes a run's folder in which there is nothing but what Hydra put there."""
-    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= LEFT_BY_HYDRA:
+def _remove_untouched(folder: Path, there: Container[Path]) -> None:
+    """Removes a run's folder in which there is nothing but what Hydra put there; of a user's, that alone."""
+    if not folder.is_dir() or not {entry.name for entry in folder.iterdir()} <= LEFT_BY_HYDRA:
+        return
+    if folder.resolve() not in there:
         shutil.rmtree(folder)
+        return
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    (folder / "ctmar.log").unlink(missing_ok=True)

@@ -71,7 +71,7 @@ def run(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     data.prepare("test")
     folder = output_dir(cfg)
     evaluate_method(cfg, method, data, folder, ("evaluate", overrides))
-    if "wandb" in (cfg.logger or {}):
+    if "wandb" in (cfg.get("logger") or {}):
         log_report([make(cfg.logger.wandb)], folder / "evaluation")
         finish_wandb()
 

@@ -31,12 +31,12 @@ def one_line(error: BaseException) -> str | None:
     for sign, (option, extra) in EXTRAS.items():
         if sign in str(error):
             return f"{option} needs the {extra} extra: pip install 'ctmar[{extra}]'"
-    return _of_machine(error) or _of_config(error)
+    return _of_machine(error) or _of_trainer(error) or _of_config(error)
 
 
 def _of_config(error: BaseException) -> str | None:
     """The line for what Hydra and OmegaConf find."""
-    from hydra.errors import HydraException, InstantiationException
+    from hydra.errors import HydraException, InstantiationException, OverrideParseException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     if isinstance(error, TypeError) and _last_file(error) == "defaults_list.py":
@@ -45,11 +45,27 @@ def _of_config(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         key = str(error).splitlines()[0].rpartition(": ")[2]
         return f"{key} must be given ({key}=...), got nothing"
+    if isinstance(error, OverrideParseException):
+        quoted = f"""'{error.override.partition("=")[0]}="VALUE"'"""
+        why = "a value with = : , ( ) or blanks is quoted for the shell and for Hydra"
+        return f"{flat(error.override)}: {why}, {quoted}"
     if isinstance(error, (HydraException, OmegaConfBaseException)):
         made = isinstance(error, InstantiationException)
         # Where Hydra looked is a list of folders.
         return flat((error.__cause__ if made else None) or error).partition(" Config search path:")[0]
-    return flat(error) if str(error).startswith(GROUP_OVERRIDE) else None
+    return _of_group(error) if str(error).startswith(GROUP_OVERRIDE) else None
+
+
+def _of_group(error: BaseException) -> str:
+    """The line for a group that is given what is no name; Hydra's own does not say which."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    override = getattr(frames[-1].f_locals.get("override") if frames else None, "input_line", None)
+    if override is None:
+        return flat(error)
+    group, _, value = override.lstrip("+").partition("=")
+    return (
+        f"{group} must be one of its options, or a list of them, got {value} (~{group} takes the group away)"
+    )
 
 
 def _last_file(error: BaseException) -> str:
@@ -68,6 +84,11 @@ def _of_machine(error: BaseException) -> str | None:
             " with logger.wandb.offline=true the run stays on this disk"
         )
     return None
+
+
+def _of_trainer(error: BaseException) -> str | None:
+    """The line for what Lightning refuses."""
+    return flat(error) if type(error).__name__ == "MisconfigurationException" else None
 
 
 def _of_worker(error: BaseException) -> str | None:

@@ -35,6 +35,7 @@ from ctmar.errors import CtmarError
 from ctmar.evaluation import evaluate_case
 from ctmar.jobs.evaluate import evaluate_method, flat, limit_of, load_checkpoint, load_weights
 from ctmar.jobs.folder import output_dir
+from ctmar.jobs.foreseen import require_fit
 from ctmar.methods import Method, Uncorrected
 from ctmar.methods.base import slices_for
 from ctmar.metrics import CASE_METRICS, Metric
@@ -89,6 +90,8 @@ def train(cfg: DictConfig, overrides: Sequence[str] = ()) -> tuple[dict[str, flo
         load_weights(model, checkpoint)
     own = build_metrics(cfg)
     _require_optimised(cfg.optimized_metric, own)
+    if cfg.train and isinstance(model, Fit):
+        require_fit(cfg, model)
     _simulate_ahead(cfg, model, data, own)
     folder = output_dir(cfg)
     objects: dict[str, Any] = {"cfg": cfg, "data": data, "model": model, "trainer": None, "summary": None}

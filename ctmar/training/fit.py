@@ -79,6 +79,13 @@ class Fit(pl.LightningModule):
         self.val_loss, self.val_error, self.val_fill = MeanMetric(), MeanMetric(), MeanMetric()
         self.val_image, self.val_refined = MeanMetric(), MeanMetric()
 
+    @property
+    def logged_names(self) -> tuple[str, ...]:
+        """What an epoch logs: figures that a callback may watch."""
+        refined = ("val/rmse_image_hu", "val/rmse_refined_hu")
+        of_images = refined if self.method.refinement is not None else ()
+        return "train/loss", "val/loss", "val/rmse_trace", "val/rmse_fill", *of_images
+
     def check(self, ray: RayTransform) -> None:
         """Raises a CtmarError where cases of this geometry cannot be trained on."""
         self.method.check(ray)

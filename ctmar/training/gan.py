@@ -108,6 +108,12 @@ class GAN(Fit):
             given = type(method.generator.net).__name__
             raise CtmarError(f"discriminator=encoder needs network=unet, got {given}")
 
+    @property
+    def logged_names(self) -> tuple[str, ...]:
+        """Those of the fit, and each player's loss."""
+        players = () if self.automatic_optimization else ("_l2", "_adversarial", "_discriminator")
+        return *super().logged_names, *(f"train/loss{name}" for name in players)
+
     def start_from(self, path: str) -> None:
         """The generator's weights, and the trunk of a discriminator that is built as its encoder."""
         super().start_from(path)

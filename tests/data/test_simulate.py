@@ -252,6 +252,10 @@ def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Pa
     assert batch.scan.measured.shape == (2, 1, 48, 93) and len(batch.scan.case_id) == 2
     tests = list(module.test_dataloader())
     assert [b.scan.case_id for b in tests] == [("test-00000",), ("test-00001",)]
+    module = MARDataModule(module.source, counts, store=CaseStore(tmp_path), in_memory=False, num_workers=2)
+    loader = module.train_dataloader()
+    first = iter(loader)
+    assert len(list(first)) == 1 and iter(loader) is first  # the same processes, epoch after epoch
     direct = collate([simulator(anatomy, slices=1).case("test", 1)])
     torch.testing.assert_close(tests[1].scan.measured, direct.scan.measured)
     with pytest.raises(CtmarError, match="num_cases.val must be a positive whole number, got 0"):

@@ -15,7 +15,9 @@ from ctmar.config.build import (
 )
 from ctmar.config.moved import renamed
 from ctmar.config.settings import check_settings
+from ctmar.jobs.foreseen import require_fit
 from ctmar.jobs.mistakes import one_line
+from ctmar.training.fit import Fit
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = ["geometry=tiny", "anatomy=procedural_small", "data.cache=null", "extras.progress_bar=false"]
@@ -40,6 +42,8 @@ def build(folder: Path, *overrides: str) -> None:
     data = build_data(cfg, method_of(model).slices or 1)
     model.check(data.source.ray)
     build_metrics(cfg)
+    if isinstance(model, Fit):
+        require_fit(cfg, model)
     callbacks, loggers = build_callbacks(cfg), build_loggers(cfg)
     make(cfg.trainer, callbacks=callbacks, logger=loggers or False)
 

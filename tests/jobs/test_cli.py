@@ -28,7 +28,10 @@ TINY_DATA = [
 ]
 BAD = {
     "unknown group": (["model=nope"], "Could not find 'model/nope'"),
-    "no name of an option": (["callbacks=null"], "Config group override must be a string or a list"),
+    "no name of an option": (
+        ["callbacks=null"],
+        "callbacks must be one of its options, or a list of them, got null (~callbacks takes",
+    ),
     "unknown key": (["data.nope=1"], "Could not override 'data.nope'"),
     "missing value": (["anatomy=files"], "anatomy.ct must be given (anatomy.ct=...), got nothing"),
     "missing file": (
