@@ -56,6 +56,11 @@ VERSE_TO_ID: dict[int, int] = {
 readme, osf.io/4skx2/wiki; neither is drawn in its volumes); for an L6 (25) or a T13
 (28) the other has no id, and to call them L5 or T12 would fuse two vertebrae: they become 0."""
 
+WANTED = (
+    "whole vertebrae: TotalSegmentator v2 has L5 27 to C1 50, VerSe C1 1 to L5 24, plain:L5 numbers in turn"
+)
+"""What label maps of single vertebrae hold, for whoever has one of regions or parts."""
+
 NAMES: dict[str, int] = {
     **{f"vertebrae_{level}": number for level, number in LEVEL_TO_ID.items()},
     **{"sacrum": SACRUM, "spleen": SPLEEN, "kidney_right": KIDNEY_RIGHT, "kidney_left": KIDNEY_LEFT},
@@ -92,7 +97,7 @@ def detect(labels: NDArray[np.integer]) -> str:
     if _is_a_run(sorted(i for i in ids if i <= 24)):
         return "verse"
     raise CtmarError(
-        f"labels must tell their convention, got ids {sorted(ids)}: say totalsegmentator or verse"
+        f"labels must tell their convention, got ids {sorted(ids)}: say totalsegmentator or verse ({WANTED})"
     )
 
 
@@ -117,7 +122,9 @@ def to_totalsegmentator(labels: NDArray[np.integer], convention: str = "auto") -
     if convention not in CONVENTIONS[:-1]:
         raise CtmarError(f"convention must be one of {', '.join(CONVENTIONS)}, got {convention!r}")
     if labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise CtmarError(f"labels must lie in 0 to 255, got {labels.min()} to {labels.max()}")
+        raise CtmarError(
+            f"labels must lie in 0 to 255, got {labels.min()} to {labels.max()}: wanted are {WANTED}"
+        )
     found = detect(labels) if convention == "auto" else convention
     if found == "totalsegmentator":
         return labels.astype(np.uint8)

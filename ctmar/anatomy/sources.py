@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.anatomy.labels import VERTEBRAE
+from ctmar.anatomy.labels import VERTEBRAE, WANTED
+from ctmar.anatomy.landmarks.pedicles import find_pedicles
 from ctmar.anatomy.segment import labels_of
 from ctmar.anatomy.volume import read_anatomy
 from ctmar.errors import CtmarError
@@ -44,7 +45,10 @@ class CTFiles:
         labels: Label map on its grid.
         name: What reports call it.
         splits: First and last slice of each split, inclusive; a split left out cannot be asked for.
-            None divides the height of the labelled vertebrae 60 : 15 : 25 from below.
+            None divides the height of the labelled vertebrae 60 : 15 : 25 from below; where a share would
+            hold no pedicle, between levels instead.
+        fold: With ``splits=None``: whose share is lowest, train (0), test (1) or val (2), so that three runs
+            test on three parts of one body.
         convention: Of the labels: ``auto``, ``totalsegmentator``, ``verse`` or ``plain:LEVEL``.
         segment: ``totalsegmentator`` lets that program make the labels where none are given.
         segment_dir: Where its labels are kept.
@@ -56,6 +60,7 @@ class CTFiles:
         labels: str | os.PathLike[str] | None,
         name: str = "files",
         splits: Mapping[str, Sequence[int]] | None = None,
+        fold: int = 0,
         convention: str = "auto",
         segment: str | None = None,
         segment_dir: str | os.PathLike[str] = "segmentations",
@@ -65,12 +70,17 @@ class CTFiles:
         self.segment, self.segment_dir = segment, Path(segment_dir)
         self.name, self.convention = name, convention
         self.splits = None if splits is None else _checked(splits)
+        if fold not in range(len(SPLITS)):
+            raise CtmarError(f"anatomy.fold must be one of 0, 1, 2, got {fold!r}")
+        if fold and splits is not None:
+            raise CtmarError(f"anatomy.fold divides a volume without splits, got fold {fold} and splits")
+        self.fold = fold
 
     def pick(self, split: str, index: int) -> tuple[Anatomy, range]:
         """The volume, and a split's slices but for its first and last."""
         check_case(split, index, tuple(self.splits or SPLITS), self.name)
         anatomy = read_frozen(self.ct, self._labels(), self.name, self.convention)
-        splits = divide(*vertebra_slices(anatomy)) if self.splits is None else self.splits
+        splits = divided(anatomy, self.fold) if self.splits is None else self.splits
         low, high = splits[split]
         if high >= len(anatomy.hu):
             raise CtmarError(f"{split} must end before slice {len(anatomy.hu)} of {self.ct}, got {high}")
@@ -86,12 +96,63 @@ def vertebra_slices(anatomy: Anatomy) -> tuple[int, int]:
     """First and last slice with a labelled vertebra (C1–S1)."""
     found = np.nonzero(np.isin(anatomy.labels, VERTEBRAE).any(axis=(1, 2)))[0]
     if not found.size:
-        raise CtmarError(f"labels must hold a vertebra, got none in {anatomy.name}")
+        raise CtmarError(f"labels must hold a vertebra ({WANTED}), got none in {anatomy.name}")
     return int(found[0]), int(found[-1])
 
 
-def divide(low: int, high: int) -> dict[str, tuple[int, int]]:
-    """Slices ``low`` to ``high`` (inclusive) as train, val and test with gaps between them."""
+@lru_cache(maxsize=len(SPLITS) * KEPT_FILES)
+def divided(anatomy: Anatomy, fold: int = 0) -> dict[str, tuple[int, int]]:
+    """The splits of a volume: shares of its vertebrae's height, with pedicles in each where there are enough.
+
+    Args:
+        anatomy: The volume with its labels; kept, so not to be written into.
+        fold: See :class:`CTFiles`.
+
+    Raises:
+        CtmarError: Its vertebrae span too few slices, or none is labelled.
+    """
+    order = SPLITS[-fold:] + SPLITS[:-fold] if fold else SPLITS
+    low, high = vertebra_slices(anatomy)
+    by_height = divide(low, high, order)
+    heights: dict[str, list[float]] = {}
+    for pedicle in find_pedicles(anatomy):
+        heights.setdefault(pedicle.level, []).append(pedicle.isthmus_mm[2] / anatomy.spacing_mm[2])
+    levels = sorted(sum(found) / len(found) for found in heights.values())
+    held = all(any(first < z < last for z in levels) for first, last in by_height.values())
+    if held or len(levels) < len(SPLITS):
+        return by_height
+    return _between_levels(low, high, levels, order) or by_height
+
+
+def _between_levels(
+    low: int, high: int, levels: Sequence[float], order: Sequence[str]
+) -> dict[str, tuple[int, int]] | None:
+    """Slices divided midway between levels, in shares as near to :data:`SHARES` as whole levels are."""
+    few = {split: max(1, round(share * len(levels))) for split, share in zip(SPLITS, SHARES, strict=True)}
+    few["train"] = len(levels) - few["val"] - few["test"]
+    splits, below = {}, 0
+    for split in order:
+        above = below + few[split]
+        first = low if below == 0 else _middle(levels[below - 1], levels[below]) + 1 + GAP_SLICES // 2
+        last = high if above == len(levels) else _middle(levels[above - 1], levels[above]) - GAP_SLICES // 2
+        if last - first < 2:
+            return None
+        splits[split], below = (first, last), above
+    return splits
+
+
+def _middle(below: float, above: float) -> int:
+    return int((below + above) / 2)
+
+
+def divide(low: int, high: int, order: Sequence[str] = SPLITS) -> dict[str, tuple[int, int]]:
+    """Slices ``low`` to ``high`` (inclusive) as train, val and test with gaps between them.
+
+    Args:
+        low: The first.
+        high: The last.
+        order: The splits from below.
+    """
     least = 3 * len(SPLITS) + 2 * GAP_SLICES
     count = high - low + 1
     usable = count - 2 * GAP_SLICES
@@ -100,7 +161,9 @@ def divide(low: int, high: int) -> dict[str, tuple[int, int]]:
     if count < least or train < 3:
         raise CtmarError(f"vertebrae must span at least {least} slices to divide them, got {count}")
     splits, start = {}, low
-    for split, size in zip(SPLITS, (train, *sizes), strict=True):
+    size_of = dict(zip(SPLITS, (train, *sizes), strict=True))
+    for split in order:
+        size = size_of[split]
         splits[split] = (start, start + size - 1)
         start += size + GAP_SLICES
     return splits

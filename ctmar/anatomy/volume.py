@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctmar.anatomy.body import Anatomy
-from ctmar.anatomy.labels import LEVELS, NAMES, PLAIN, VERTEBRAE, to_totalsegmentator
+from ctmar.anatomy.labels import LEVELS, NAMES, PLAIN, VERTEBRAE, WANTED, to_totalsegmentator
 from ctmar.anatomy.masks import body_mask, reaches_border
 from ctmar.errors import CtmarError
 from ctmar.units import AIR_HU
@@ -101,8 +101,7 @@ def _labels(path: Path, ct: Any, convention: str) -> NDArray[np.uint8]:
     if not np.isin(ids, VERTEBRAE).any():
         found = ", ".join(str(int(i)) for i in np.unique(ids)[:12]) or "none"
         raise CtmarError(
-            f"labels must hold a vertebra ({LEVELS[0]} to {LEVELS[-1]}, TotalSegmentator ids "
-            f"{VERTEBRAE[0]} to {VERTEBRAE[-1]}), got ids {found} in {path}"
+            f"labels must hold a vertebra ({LEVELS[0]} to {LEVELS[-1]}; {WANTED}), got ids {found} in {path}"
         )
     return ids
 

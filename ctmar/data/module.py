@@ -63,9 +63,10 @@ class MARDataModule(pl.LightningDataModule):
             CtmarError: If a case cannot be made; the cases before it stay.
         """
         for split in splits:
-            # In this process: what is wrong with the input is wrong with the first case too.
+            # In this process: what is wrong with the input is wrong with a split's first case too.
+            self.sets[split][0]
+        for split in splits:
             data = self.sets[split]
-            data[0]
             todo = [(f"case {split}-{index:05d}", data, index) for index in data.missing()]
             doing = "simulating" if isinstance(self.source, Simulator) else "reading"
             for reason in simulate_ahead(todo, self.num_workers, f"{doing} {split}"):

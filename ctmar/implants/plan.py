@@ -137,10 +137,15 @@ class Plan:
             for s in self.screws
         ]
         lines += [
-            f"    {r.side:<5} rod   {r.diameter_mm:.2f} mm through {len(r.centers_mm)} heads  {r.material}"
+            f"    {r.side:<5} rod   {r.diameter_mm:.2f} mm through {self._heads(r.side)}  {r.material}"
             for r in self.rods
         ]
         return "\n".join([*lines, *(f"    {d.name}  {d.material}" for d in self.devices)])
+
+    def _heads(self, side: str) -> str:
+        """How many screws of a side its rod runs through: a rod of one head has two points all the same."""
+        count = sum(screw.side == side for screw in self.screws)
+        return f"{count} head{'' if count == 1 else 's'}"
 
     def materials(self) -> tuple[str, ...]:
         """The names of what its pieces are made of, each once."""

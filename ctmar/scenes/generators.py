@@ -268,5 +268,5 @@ def _no_room(anatomy: Anatomy, slices: range, pedicles: Sequence[Pedicle]) -> st
     found = ", ".join(dict.fromkeys(pedicle.level for pedicle in pedicles)) or "none"
     return (
         f"no vertebra in slices {slices.start}-{slices[-1]} of {anatomy.name} has room for a pedicle screw"
-        f" (pedicles found in the volume: {found})"
+        f" (pedicles found in the volume: {found}); anatomy.splits says which slices are whose"
     )

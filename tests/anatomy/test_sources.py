@@ -1,5 +1,6 @@
 """Where bodies come from: splits never share slices or bodies."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from omegaconf import OmegaConf
 
 from ctmar.anatomy import sources
 from ctmar.anatomy.body import Anatomy
+from ctmar.anatomy.landmarks.pedicles import find_pedicles
 from ctmar.anatomy.sources import CTFiles, divide
 from ctmar.errors import CtmarError
+from ctmar.scenes import RealisticGenerator
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "anatomy"
 
@@ -54,6 +57,38 @@ def test_files_without_splits_are_divided_where_vertebrae_are(forty_slices):
     # With its neighbours, no slice serves two splits.
     used = [set(range(part.start - 1, part.stop + 1)) for part in slices.values()]
     assert not (used[0] & used[1] or used[1] & used[2] or used[0] & used[2])
+
+
+def test_three_levels_are_a_split_each_where_a_share_of_their_height_holds_none(
+    toy_spine: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "read_frozen", lambda *_: toy_spine)
+    pedicles_mm = {pedicle.level: pedicle.isthmus_mm[2] for pedicle in find_pedicles(toy_spine)}
+    by_height = divide(*sources.vertebra_slices(toy_spine))
+    places = [z / toy_spine.spacing_mm[2] for z in pedicles_mm.values()]
+    assert not any(by_height["val"][0] < z < by_height["val"][1] for z in places)
+    lowest = {0: ("train", "val", "test"), 1: ("test", "train", "val"), 2: ("val", "test", "train")}
+    for fold, order in lowest.items():
+        source = CTFiles("ct", "labels", fold=fold)
+        for level, split in zip(("L3", "L2", "L1"), order, strict=True):
+            _, slices = source.pick(split, 0)
+            assert slices.start * 2.5 < pedicles_mm[level] < slices[-1] * 2.5
+            assert sum(slices.start * 2.5 < z < slices[-1] * 2.5 for z in pedicles_mm.values()) == 1
+            RealisticGenerator((1, 2)).sample(toy_spine, slices, np.random.default_rng(0))
+        ends = sorted(sources.divided(toy_spine, fold).values())
+        assert all(after[0] - before[1] > sources.GAP_SLICES - 1 for before, after in pairwise(ends))
+
+
+def test_folds_keep_each_splits_share(forty_slices: Anatomy) -> None:
+    whole = [sources.divided(forty_slices, fold) for fold in range(3)]
+    sizes = [{split: last - first for split, (first, last) in folds.items()} for folds in whole]
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert [min(folds, key=folds.__getitem__) for folds in whole] == ["train", "test", "val"]
+    for fold in (3, -1, "first"):
+        with pytest.raises(CtmarError, match="anatomy.fold must be one of 0, 1, 2"):
+            CTFiles("ct", "labels", fold=fold)
+    with pytest.raises(CtmarError, match="divides a volume without splits"):
+        CTFiles("ct", "labels", splits={"test": [17, 30]}, fold=1)
 
 
 def test_given_splits_leave_room_for_neighbours(forty_slices):

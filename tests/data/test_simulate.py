@@ -262,6 +262,25 @@ def test_module_batches_and_workers_agree(anatomy: ProceduralSpine, tmp_path: Pa
         MARDataModule(module.source, counts | {"val": 0})
 
 
+def test_what_is_wrong_with_a_later_split_is_said_before_the_first_is_simulated(
+    anatomy: ProceduralSpine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = MARDataModule(
+        simulator(anatomy, slices=1), {"train": 3, "val": 1, "test": 1}, store=CaseStore(tmp_path)
+    )
+    case = Simulator.case
+
+    def only_training(self: Simulator, split: str, index: int) -> Case:
+        if split == "test":
+            raise CtmarError("no vertebra has room")
+        return case(self, split, index)
+
+    monkeypatch.setattr(Simulator, "case", only_training)
+    with pytest.raises(CtmarError, match="no vertebra has room"):
+        module.prepare("train", "val", "test")
+    assert module.sets["train"].missing() == [1, 2]
+
+
 @pytest.mark.slow
 def test_no_case_sends_tensors_to_the_process_that_makes_it(
     anatomy: ProceduralSpine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

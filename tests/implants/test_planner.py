@@ -164,6 +164,12 @@ def test_a_plan_survives_yaml_to_the_last_bit(pedicles, canal, tmp_path):
     assert str(plan).count("\n") == len(plan.screws) + len(plan.rods) - 1 and "L1" in str(plan)
 
 
+def test_a_rod_is_told_with_the_heads_it_has(pedicles, canal):
+    one, two = (plan_construct(pedicles, canal=canal, levels=levels) for levels in (["L3"], ["L2", "L3"]))
+    assert "left  rod   5.50 mm through 1 head  " in str(one)
+    assert "right rod   5.50 mm through 2 heads  " in str(two)
+
+
 def test_the_rules_alone_give_the_largest_screws_on_the_axes(pedicles, canal, toy_spine):
     vertebrae = find_vertebrae(toy_spine, canal)
     plan = plan_construct(pedicles, canal=canal, vertebrae=vertebrae, levels=["L1", "L2"], alloy="steel")
