@@ -72,7 +72,7 @@ def correct_sinogram(
     uncorrected = scan.image_hu(scan.measured)
     if not scan.metal_trace.any():
         return RawCorrected(uncorrected[0, 0], uncorrected[0, 0], scan.metal_mask[0, 0])
-    corrected = scan.image_hu(method.complete(scan.to(method.device)).sinogram.cpu())
+    corrected = scan.image_hu(method.complete_from(scan))
     if method.own_image:
         corrected = method.finish(scan, corrected, uncorrected)
     shown = torch.where(scan.metal_mask, uncorrected, corrected)

@@ -246,7 +246,7 @@ def _complete(name: str, method: Method, scan: Scan) -> Tensor:
 
     One of a single slice answers a stack by its scored centre; the others stay as they were measured.
     """
-    completed = method.complete(scan.to(method.device)).sinogram.cpu().to(scan.measured)
+    completed = method.complete_from(scan)
     if method.slices == 1 and scan.slices > 1:
         middle = middle_of(scan.slices)
         before, after = scan.measured[:, : middle.start], scan.measured[:, middle.stop :]

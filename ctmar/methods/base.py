@@ -62,6 +62,10 @@ class Method:
             deviation = torch.where(scan.metal_trace, as_sinogram(scan, deviation, self.name), 0.0)
         return Completed(compose(scan, as_sinogram(scan, sinogram, self.name)), deviation)
 
+    def complete_from(self, scan: Scan) -> Tensor:
+        """The sinogram of :meth:`complete` where the scan lies, completed where the method does."""
+        return self.complete(scan.to(self.device)).sinogram.to(scan.measured)
+
     def finish(self, scan: Scan, corrected_hu: Tensor, uncorrected_hu: Tensor) -> Tensor:
         """The image, from the reconstruction of the completion; most methods have nothing to add.
 

@@ -101,12 +101,13 @@ class Physics(Classical):
         return 0 if self.beam.slice_profile is None else 1
 
     def trace(self, scan: Scan) -> Completed:
-        """The inversion of every slice, and its standard deviation."""
-        fill = filled(scan, self.fill)
+        """The inversion of every slice, and its standard deviation; made on the CPU, wherever the scan is."""
+        fill, device = filled(scan, self.fill).cpu(), scan.measured.device
+        scan = scan.to("cpu")
         slices = [found for n in range(len(scan)) for found in self._stack(scan.one(n), fill[n])]
         sinograms, deviations = (torch.stack(part) for part in zip(*slices, strict=True))
         shape = scan.measured.shape
-        return Completed(sinograms.reshape(shape), deviations.reshape(shape))
+        return Completed(sinograms.reshape(shape).to(device), deviations.reshape(shape).to(device))
 
     def _stack(self, scan: Scan, fill: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Each slice's completion and deviation, ``(angle, detector)``."""

@@ -118,7 +118,7 @@ class SliceCorrector:
         found = stored_scan(images_hu, bright, self.ray, clipped=self.clipped)
         scan, middle = self.method.select(found.scan), middle_of(len(images_hu))
         # One of the user's own may bear the name of NMAR, whose completion is at hand.
-        complete = filled(scan, self.method) if self.method == NMAR() else self.method.complete(scan).sinogram
+        complete = filled(scan, self.method) if self.method == NMAR() else self.method.complete_from(scan)
         completed = complete[:, middle_of(scan.slices)]
         corrected = found.bare_hu[middle] + self.ray.fbp(completed[0] - found.bare[middle]) * (
             1000.0 / MU_WATER
