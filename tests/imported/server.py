@@ -6,8 +6,8 @@ it); closed before, it kills the child with its process group. The server ends, 
 ALIVE is closed.
 
 Run by its path and with the standard library alone, so that a child finds no module here that the command
-would not have. Nothing computes before a fork: a pool of threads (OpenMP's, numba's) would not live in the
-child. A child leaves the loop below and ends as the interpreter's own main program, atexit and all.
+would not have. What computes before a fork does so on one thread: a pool (OpenMP's, numba's) would not live
+in the child. A child leaves the loop below and ends as the interpreter's own main program, atexit and all.
 """
 
 import contextlib
@@ -43,9 +43,42 @@ def import_everything(root: str) -> None:
     plugins = [*modules("hydra._internal.core_plugins"), "optuna"]
     for name in (name for name in ("xraydb", *plugins) if importlib.util.find_spec(name)):
         importlib.import_module(name)
+    warm()
     sys.path.remove(root)
     if (threads := len(os.listdir("/proc/self/task"))) != 1:
         raise RuntimeError(f"a server must have one thread to fork, got {threads}")
+
+
+def warm() -> None:
+    """Makes what a small run makes first and keeps: a config, spectra, compiled kernels, bodies and pedicles.
+
+    Each is the same in every process. Random numbers are put back; torch stays on one thread meanwhile.
+    """
+    import random
+
+    import numpy as np
+    import torch
+    import xraydb
+
+    from ctmar.config.build import build_simulator
+    from ctmar.config.composing import composed
+
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    simulator = build_simulator(composed("train", ["geometry=tiny", "anatomy=procedural_small"]), 1)
+    for split, index in (("train", 0), ("train", 1), ("val", 0), ("test", 0)):
+        simulator.case(split, index)
+    torch.set_num_threads(threads)
+    # Its file is not to be open in a child.
+    tables = xraydb.xray.get_xraydb()
+    for held in (tables.session, tables.conn):
+        held.close()
+    tables.engine.dispose()
+    xraydb.xray._xraydb = None
+    random.setstate(kept[0])
+    np.random.set_state(kept[1])
+    torch.set_rng_state(kept[2])
 
 
 def modules(package: str) -> list[str]:
