@@ -24,7 +24,8 @@ MARGIN = 8
 """Pixels around what is bright in which a dark core ends."""
 TWELVE_BITS_HU = 4096.0
 SHARP_HU, CORE_BELOW_HU = 1000.0, 500.0
-"""What a dark core ends in at the least, and what none of its pixels reaches."""
+"""What a dark core ends in at the least, and what none of its pixels reaches. A hole in metal all of which is
+above the first is metal that streaks have darkened: blood with contrast and marrow are not so bright."""
 DARK_HU, DARKEST_HU = -200.0, -900.0
 """Beside metal nothing is as dark: a pixel's share of the metal alone is brighter. The second is for images
 beyond 12 bits, whose metal has its own HU and whose streaks are darker."""
@@ -128,9 +129,9 @@ def _sharp_cores(image_hu: NDArray[np.floating], bright: NDArray[np.bool_]) -> N
 
 
 def _enclosed_cores(image_hu: NDArray[np.floating], metal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Holes in the metal whose rim is darker than tissue.
+    """Holes in the metal whose rim is darker than tissue, and those that are no tissue for being too bright.
 
-    The lumen of a stent, or what streaks darken inside of a ring, is not.
+    The lumen of a stent, or what streaks darken inside of a ring, is neither.
     """
     holes = ndimage.binary_fill_holes(metal) & ~metal
     if not holes.any():
@@ -139,7 +140,9 @@ def _enclosed_cores(image_hu: NDArray[np.floating], metal: NDArray[np.bool_]) ->
     rim = np.where(ndimage.binary_dilation(metal, np.ones((3, 3))), regions, 0)
     dark = np.zeros(count + 1, bool)
     dark[1:] = ndimage.median(image_hu, rim, np.arange(1, count + 1)) < _darker_than_tissue(image_hu)
-    return np.asarray(dark[regions])
+    bright = np.zeros(count + 1, bool)
+    bright[1:] = ndimage.minimum(image_hu, regions, np.arange(1, count + 1)) > SHARP_HU
+    return np.asarray((dark | bright)[regions])
 
 
 def _darker_than_tissue(image_hu: NDArray[np.floating]) -> float:

@@ -26,6 +26,14 @@ def test_diagonal_neighbours_belong_together() -> None:
     assert find_metal(image, 1.0, RULE).sum() == 3
 
 
+@pytest.mark.parametrize(("inside", "filled"), [(1500, True), (1001, True), (900, False), (300, False)])
+def test_a_hole_too_bright_for_tissue_is_metal(inside: float, filled: bool) -> None:
+    image = np.full((9, 9), 40.0)
+    image[2:7, 2:7] = 3000
+    image[4, 4:6] = [1900, inside]  # a pixel of it alone may be as bright
+    assert find_metal(image, 1.0, RULE)[4, 4:6].tolist() == [filled] * 2
+
+
 @pytest.mark.parametrize(("area_mm2", "found"), [(0.49, 0), (0.5, 2)])
 def test_specks_are_left_out_by_their_area(area_mm2: float, found: int) -> None:
     image = np.full((6, 6), 40.0)
