@@ -25,6 +25,10 @@ BUILT = ("anatomy", "generator", "scanner", "geometry", "data", "scans")
 CODE = ("modules", "packages")
 """Of a config: the code behind a user's classes."""
 MANIFEST, SCHEMA = "manifest.json", 2
+TOLD, LONGEST = 4, 40
+"""Differences of a data set that are told, and letters of a value among them."""
+IN_DATA = dict.fromkeys(("seed", *SIMULATION_KEYS), "data.")
+"""Where a setting of the cases stands in a config, if not at its root."""
 
 
 def data_seed(cfg: DictConfig) -> int:
@@ -111,21 +115,32 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def require_settings(folder: Path, manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuses a data set of other settings, and names what differs."""
+    """Refuses a data set of other settings, and names what differs: its own value, then the one asked for."""
     differ = list(_differing(_deciding(renamed(manifest["config"])), wanted))
     if differ:
+        more = f" and {len(differ) - TOLD} more" if len(differ) > TOLD else ""
         raise CtmarError(
-            f"a data set's folder must be empty or of the same configuration, {folder} was made by another:"
-            f" {', '.join(differ)} differ"
+            f"a data set's folder must be empty or of the same configuration, {folder} was made by another"
+            f" ({', '.join(differ[:TOLD])}{more}): give these its values, or name another folder"
         )
 
 
-def _differing(had: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
-    """What differs between two configs; of the code each module and package."""
+def _differing(had: dict[str, Any], wanted: dict[str, Any], at: str = "") -> Iterator[str]:
+    """What differs between two configs, ``key: old → new``; of the code each module and package."""
     for key in sorted({*had, *wanted}):
         old, new = had.get(key), wanted.get(key)
-        if key in CODE:
+        if key in CODE and not at:
             old, new = old or {}, new or {}
             yield from (f"{key[:-1]} {n}" for n in sorted({*old, *new}) if old.get(n) != new.get(n))
+        elif isinstance(old, dict) and isinstance(new, dict) and old.get(TARGET) == new.get(TARGET):
+            yield from _differing(old, new, f"{at}{key}.")
         elif old != new:
-            yield key
+            yield f"{at or IN_DATA.get(key, '')}{key}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    """A value for people; a node by its class."""
+    if isinstance(value, dict) and TARGET in value:
+        return str(value[TARGET]).rpartition(".")[2]
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -131,9 +131,9 @@ def test_a_set_does_not_grow_from_two_versions_of_a_generator(tiny, write: Write
     before = {path.name: path.read_bytes() for path in (tmp_path / "set/train").iterdir()}
     write(mine=EDITED)
     for more in ((), ("verify=true",)):
-        with pytest.raises(CtmarError, match="was made by another: module mine differ"):
+        with pytest.raises(CtmarError, match=r"was made by another \(module mine\)"):
             simulate_run(sets(2, *more))
-    with pytest.raises(CtmarError, match="was made by another: module mine differ"):
+    with pytest.raises(CtmarError, match=r"was made by another \(module mine\)"):
         case_store(tiny(*OWN, "data.fills=[li]", f"data.cache={tmp_path}/set"), 1)
     assert {path.name: path.read_bytes() for path in (tmp_path / "set/train").iterdir()} == before
     write(mine=MINE)

@@ -157,7 +157,7 @@ def test_cases_are_known_by_its_code(folder: Path) -> None:
     job = ("simulate", "--config-dir=configs", *SMALL, "projector=mine", "num_cases=1", "folder=set")
     done(folder, *job)
     write(folder, {"mine.py": MINE.replace("spacing_mm / 2", "spacing_mm / 3")})
-    assert "was made by another: module mine differ" in refused(folder, *job)
+    assert "was made by another (module mine)" in refused(folder, *job)
 
 
 @pytest.mark.slow
