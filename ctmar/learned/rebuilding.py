@@ -9,6 +9,8 @@ from ctmar.errors import CtmarError
 
 STATIONS = ("inputs", "learned", "methods", "networks")
 """Parts of ctmar whose classes a file of weights may name: none writes or runs what it is told."""
+SETTINGS = ("ctmar.physics.water.Water",)
+"""Classes of other parts that are settings of a method, as of physics."""
 VARIABLE = "CTMAR_TRUST"
 
 
@@ -45,7 +47,8 @@ def trusted(target: str) -> type:
         found: Any = pkgutil.resolve_name(target)
         # By where it is defined: ctmar.x.os.system is none of ours, nor mine.subprocess.Popen of mine.
         home, station = (*str(getattr(found, "__module__", "")).split("."), "", "")[:2]
-        if isinstance(found, type) and home == package and (own or station in STATIONS):
+        known = isinstance(found, type) and f"{found.__module__}.{found.__qualname__}" in SETTINGS
+        if isinstance(found, type) and home == package and (own or known or station in STATIONS):
             return found
     raise CtmarError(
         f"weights may name classes of ctmar's {', '.join(STATIONS)}, got {target!r};"

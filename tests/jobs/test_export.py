@@ -180,10 +180,17 @@ def test_a_checkpoint_is_taken_as_what_it_is_or_not_at_all(
             take(inputs if take is method_from_checkpoint else str(inputs))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", ["unet", "cgan"])
+BEHIND_PHYSICS = [
+    "model@model.method.fill=physics",
+    "input@model.method.inputs=[measured,trace,fill,path,difference,fill_nmar,deviation]",
+]
+
+
+@pytest.mark.parametrize("kind", ["unet", "cgan", "physics"])
 def test_an_export_corrects_scans_as_its_checkpoint_does(tiny, tmp_path: Path, make_case, kind: str) -> None:  # type: ignore[no-untyped-def]
     options = ["geometry.grid.spacing_mm=4.0", "scanner.trace_epsilon_mm=0.5", "scanner.reference_kev=60.0"]
-    ckpt = checkpoint(tiny, tmp_path / "a.ckpt", f"model={kind}", "data.source=image", *options)
+    model = BEHIND_PHYSICS if kind == "physics" else [f"model={kind}"]
+    ckpt = checkpoint(tiny, tmp_path / "a.ckpt", *model, "data.source=image", *options)
     (own, scale), (exported, again) = (method_from_checkpoint(x) for x in (ckpt, export(tiny, ckpt)))
     assert isinstance(own, Pretrained) and isinstance(exported, Pretrained)
     assert own.trained == exported.trained and scale == again

@@ -10,8 +10,10 @@ from ctmar.errors import CtmarError
 from ctmar.inputs.fill import FillBy
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.rebuilding import rebuilt
-from ctmar.methods import LI, NMAR, TV
+from ctmar.methods import LI, NMAR, TV, Physics
+from ctmar.methods.polychromatic.tables import Beam
 from ctmar.networks.unet import SinogramUNet
+from ctmar.physics import Water
 
 NODE = {
     "_target_": "ctmar.learned.network.NetworkMethod",
@@ -45,9 +47,21 @@ def test_plain_values_lists_and_nests_come_through_and_partial_waits() -> None:
     assert isinstance(waiting, partial) and waiting() == TV(steps=2)
 
 
+def test_the_settings_of_physics_come_with_it() -> None:
+    water = {"_target_": "ctmar.physics.Water", "degree": 6}
+    node = {
+        "_target_": "ctmar.methods.physics.Physics",
+        "beam": {"_target_": "ctmar.methods.polychromatic.tables.Beam"},
+    }
+    node["beam"]["water"] = water  # type: ignore[index]
+    made = rebuilt(node)
+    assert made == Physics(beam=Beam(water=Water(degree=6)))
+
+
 @pytest.mark.parametrize(
     "target",
     [
+        "ctmar.physics.Scanner",
         "os.system",
         "subprocess.run",
         "subprocess.Popen",
