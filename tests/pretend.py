@@ -10,7 +10,7 @@ function of ctmar that asks for it (``gpu.waits``). What a GPU alone can get wro
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -242,9 +242,3 @@ def _moved(func: Any, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if kwargs.get("copy") and found is x:
         found = found.clone()
     return found
-
-
-def waits_of(gpu: PretendGPU) -> Iterator[tuple[str, str, int]]:
-    """Line, kind and number of what was waited for, most frequent first."""
-    for (line, kind), count in gpu.waits.most_common():
-        yield line, kind, count

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Container, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ctmar.config.composing import config_dir, importable, searching
 from ctmar.config.environment import drop_empty
@@ -19,9 +19,6 @@ from ctmar.config.moved import renamed
 from ctmar.errors import CtmarError
 from ctmar.jobs.mistakes import one_line
 from ctmar.jobs.processes import relaunchable
-
-if TYPE_CHECKING:
-    pass
 
 JOBS = ("train", "evaluate", "simulate", "plan", "benchmark", "export")
 COMMANDS = ("correct", "inspect", "compare", "study", "recipe", "calibrate", "convert", "new", "results")
