@@ -31,9 +31,19 @@ class Deviation:
 
     def __call__(self, scan: Scan, fill: Tensor, units: Units) -> Tensor:
         """See :class:`~ctmar.inputs.base.Channel`; a CtmarError where the method tells none."""
-        deviation = None if self.method is None else completed(scan, self.method).deviation
-        if deviation is None:
-            told = "none" if self.method is None else repr(self.method.name)
-            raise CtmarError(f"the input deviation needs a method that tells one, got {told}")
+        deviation = told_deviation(scan, self.method)
         exponent = torch.log10(deviation.clamp(LEAST, MOST) / LEAST) / math.log10(MOST / LEAST)
         return torch.where(scan.metal_trace, 2 * exponent - 1, 0.0)
+
+
+def told_deviation(scan: Scan, method: Method | None) -> Tensor:
+    """Standard deviation of a method's completion, ``scan.measured``'s shape, 0 off the trace.
+
+    Raises:
+        CtmarError: There is no method, or it tells none.
+    """
+    deviation = None if method is None else completed(scan, method).deviation
+    if deviation is None:
+        told = "none" if method is None else repr(method.name)
+        raise CtmarError(f"the input deviation needs a method that tells one, got {told}")
+    return deviation

@@ -60,6 +60,11 @@ def save_graph(path: Path, network: NetworkMethod, beam: ParallelBeam) -> float:
         CtmarError: The name ends otherwise, the network cannot be drawn as a graph, or the graph answers
             otherwise than the network.
     """
+    if network.takes_beam:
+        raise CtmarError(
+            f"a graph must hold its network alone, got one on images, which needs ctmar's projector:"
+            f" export it as .safetensors, not {path.suffix}"
+        )
     if path.suffix not in GRAPHS:
         raise CtmarError(f"a graph's file must end in {' or '.join(GRAPHS)}, got {path.name}")
     shape = (2, len(network.inputs) * network.slices, beam.num_angles, beam.det_count)

@@ -10,7 +10,7 @@ from ctmar.case import Scan
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ParallelBeam
 from ctmar.inputs.base import Channel, Units, stack_inputs
-from ctmar.inputs.deviation import Deviation
+from ctmar.inputs.deviation import Deviation, told_deviation
 from ctmar.inputs.fill import FillBy
 from ctmar.learned.refined import Refinement
 from ctmar.methods.base import Method, filled, with_fills
@@ -36,6 +36,9 @@ class NetworkMethod(nn.Module, Method):
         path_scale_mm: Divisor of the path length, mm.
         residual_scale: Factor of the network's output, dimensionless: near the error of the fill, or
             for ``zero`` near the sinogram itself.
+        prior_error: What the fill's own prior was taken to err by, a line integral. Where it is told, the
+            output counts as another prior: on a ray whose fill has the standard deviation ``s`` it is
+            multiplied by ``(s / prior_error)**2``, at most 1, so that what the rays say stands.
         wrap_views: Views by which the angular axis is continued (0: not at all), for beams that wrap.
         margin_bins: Bins beyond the trace that the network sees on each side; None for all.
         refinement: An image network behind the completion. Its image can change rays that missed the metal.
@@ -55,14 +58,16 @@ class NetworkMethod(nn.Module, Method):
         sinogram_scale: float = 4.0,
         path_scale_mm: float = 50.0,
         residual_scale: float = 1.0,
+        prior_error: float | None = None,
         wrap_views: int = 16,
         margin_bins: int | None = 24,
         refinement: Refinement | None = None,
     ) -> None:
         super().__init__()
         scales = {"sinogram_scale": sinogram_scale, "path_scale_mm": path_scale_mm}
-        for name, value in (scales | {"residual_scale": residual_scale}).items():
-            if not value > 0:
+        more = {"residual_scale": residual_scale, "prior_error": prior_error}
+        for name, value in (scales | more).items():
+            if value is not None and not value > 0:
                 raise CtmarError(f"{name} must be positive, got {value!r}")
         if margin_bins is not None and not margin_bins >= 0:
             raise CtmarError(f"margin_bins must be 0 or more, got {margin_bins!r}")
@@ -75,8 +80,12 @@ class NetworkMethod(nn.Module, Method):
         self.slices: int = slices
         self.inputs = {n: c.of(fill) if isinstance(c, Deviation) else c for n, c in inputs.items()}
         self.fill, self.units = fill, Units(sinogram_scale, path_scale_mm)
-        self.residual_scale, self.margin_bins = residual_scale, margin_bins
-        self.generator = AngularWrap(self._made(network), wrap_views)
+        self.residual_scale, self.prior_error = residual_scale, prior_error
+        made = self._made(network)
+        # One that is told of the beam makes images of the whole detector, which close over π by themselves.
+        self.takes_beam = bool(getattr(made, "takes_beam", False))
+        self.margin_bins = None if self.takes_beam else margin_bins
+        self.generator = AngularWrap(made, 0 if self.takes_beam else wrap_views)
         self.refinement = refinement
 
     def _made(self, network: MakeNetwork | nn.Module) -> nn.Module:
@@ -119,7 +128,7 @@ class NetworkMethod(nn.Module, Method):
 
     def ready(self, scan: Scan) -> Scan:
         """The scan with the fills that the network needs, and no others; those at hand are taken."""
-        named = (c.method for c in self.inputs.values() if isinstance(c, FillBy | Deviation))
+        named = [c.method for c in self.inputs.values() if isinstance(c, FillBy | Deviation)]
         needed = [self.fill, *(method for method in named if method is not None)]
         return with_fills(scan, needed)
 
@@ -131,16 +140,22 @@ class NetworkMethod(nn.Module, Method):
         """The same as :meth:`trace` from a fill and inputs at hand."""
         # float: under autocast the network returns bfloat16, too coarse to add to a line integral.
         seen = inputs[..., self.window_of(scan)]
-        residual = self._answer(seen).float()
+        residual = self._answer(seen, *([scan.ray.beam] if self.takes_beam else [])).float()
         edge = (inputs.shape[-1] - residual.shape[-1]) // 2
         residual = torch.nn.functional.pad(residual, (edge, edge))
-        return fill + self.residual_scale * residual
+        return fill + self.residual_scale * self._unknown(scan) * residual
 
-    def _answer(self, seen: Tensor) -> Tensor:
+    def _unknown(self, scan: Scan) -> Tensor | float:
+        """How much of each ray the fill owes to its prior, 0 to 1."""
+        if self.prior_error is None:
+            return 1.0
+        return (told_deviation(scan, self.fill) / self.prior_error).square().clamp(max=1.0)
+
+    def _answer(self, seen: Tensor, *beam: ParallelBeam | FanBeam) -> Tensor:
         """The network's; a CtmarError where it is of another size."""
         wanted = (len(seen), self.slices, *seen.shape[-2:])
         try:
-            found: Tensor = self.generator(seen)
+            found: Tensor = self.generator(seen, *beam)
         except RuntimeError as error:
             weights = next((p for p in self.generator.parameters() if p.ndim > 1), None)
             if weights is None or weights.shape[1] == seen.shape[1]:

@@ -99,11 +99,13 @@ class Pretrained(nn.Module, Method):
         if scan.ray.beam == self.trained:
             return predictions(self.network, scan, self.symmetries)
         times = enlargement(scan, self.trained)
-        large = enlarged(scan, times)
+        # One that looks at images knows the patient's tissue, however large he is.
+        factor = times if self.network.takes_beam else growth(times)
+        large = enlarged(scan, times, factor)
         known = resample_scan(large, self.trained)
         added = predictions(self.network, known, self.symmetries) - filled(known, self.network.fill)
         # What the network says off the trace was never asked of it.
-        added = torch.where(known.metal_trace, added, 0.0) / growth(times)
+        added = torch.where(known.metal_trace, added, 0.0) / factor
         return filled(scan, self.network.fill) + resample(added, self.trained, large.ray.beam)
 
     def spread(self, scan: Scan) -> Tensor:

@@ -103,24 +103,24 @@ def growth(times: float) -> float:
     return times**0.5
 
 
-def enlarged(scan: Scan, times: float) -> Scan:
+def enlarged(scan: Scan, times: float, factor: float) -> Scan:
     """The scan in a world whose lengths are so many times larger.
 
-    Line integrals grow by :func:`growth`.
+    Deviations stay: how much of a ray the fill knows is no matter of the patient's size.
 
     Args:
         scan: A batch with the fills that are needed.
-        times: Factor, positive; 1 gives the scan itself.
+        times: Factor of lengths, positive; 1 gives the scan itself.
+        factor: Of line integrals: :func:`growth`, or ``times`` for the same tissue.
     """
     if times == 1.0:
         return scan
-    grid, beam, factor = smaller(scan.ray.grid, 1 / times), smaller(scan.ray.beam, 1 / times), growth(times)
+    grid, beam = smaller(scan.ray.grid, 1 / times), smaller(scan.ray.beam, 1 / times)
     return replace(
         scan,
         measured=scan.measured * factor,
         metal_path_mm=scan.metal_path_mm * factor,
         fills={name: fill * factor for name, fill in scan.fills.items()},
-        deviations={name: one * factor for name, one in scan.deviations.items()},
         ray=RayTransform(grid, beam, scan.ray.backend),
     )
 

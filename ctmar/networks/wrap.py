@@ -1,5 +1,7 @@
 """The angular axis of a parallel-beam sinogram is periodic up to a flip of the detector."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -74,10 +76,13 @@ class AngularWrap(nn.Module):
         self.views = views
         self.symmetric = symmetric
 
-    def forward(self, sinogram: Tensor) -> Tensor:
-        """``(batch, channel, angle, detector)`` in; the same size, with the network's channels, out."""
+    def forward(self, sinogram: Tensor, *more: Any) -> Tensor:
+        """``(batch, channel, angle, detector)`` in; the same size, with the network's channels, out.
+
+        What else the network takes is handed on as it is.
+        """
         padded = pad_views(sinogram, self.views)
-        result = self.net(padded)
+        result = self.net(padded, *more)
         if self.symmetric:
-            result = (result + self.net(padded.flip(-1)).flip(-1)) / 2
+            result = (result + self.net(padded.flip(-1), *more).flip(-1)) / 2
         return result[..., self.views : self.views + sinogram.shape[-2], :]

@@ -128,9 +128,29 @@ def test_networks_for_holes_are_told_the_trace_of_the_middle_slice(network: str)
         network_method(network=network, inputs=("measured",))
 
 
+def test_what_the_fill_knows_of_a_ray_stands_against_the_network(make_case) -> None:
+    scan = make_case().scan
+    deviation = torch.zeros_like(scan.measured)
+    rays = scan.metal_trace.nonzero()[:4]
+    for ray, value in zip(rays, (0.0, 0.05, 0.1, 0.2), strict=True):
+        deviation[tuple(ray)] = value
+    told = dataclasses.replace(scan, deviations={"nmar": deviation})
+    method = network_method(prior_error=0.1)
+    method.generator = Constant(1.5)
+    added = method.complete(told).sinogram - scan.fills["nmar"]
+    found = [float(added[tuple(ray)]) for ray in rays]
+    assert found == pytest.approx([0.0, 1.5 / 4, 1.5, 1.5], abs=1e-6)
+
+
+def test_a_fill_that_tells_no_deviation_is_no_prior(make_case) -> None:
+    with pytest.raises(CtmarError, match="deviation needs a method that tells one, got 'nmar'"):
+        network_method(prior_error=0.1).complete(make_case().scan)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"prior_error": 0.0}, "prior_error must be positive, got 0.0"),
         ({"slices": 2}, "slices must be one of 1, 3, got 2"),
         ({"sinogram_scale": 0.0}, "sinogram_scale must be positive, got 0.0"),
         ({"path_scale_mm": -1.0}, "path_scale_mm must be positive, got -1.0"),

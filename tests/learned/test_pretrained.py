@@ -295,6 +295,7 @@ def test_weights_that_a_file_cannot_hold_are_refused(tmp_path) -> None:
         {"network": "partial", "slices": 3},
         {"network": network_node(norm="group", downscale=[4, 2], num_res_units=2)},
         {"sinogram_scale": 2.0, "path_scale_mm": 10.0, "wrap_views": 0},
+        {"network": network_node("images", shape=[48, 48], spacing_mm=1.3)},
     ],
 )
 def test_every_option_of_a_completion_comes_back(make_case, tmp_path, options) -> None:

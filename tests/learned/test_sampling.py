@@ -96,11 +96,14 @@ def test_a_small_patient_is_enlarged_to_an_adult_and_no_one_else_is() -> None:
 
 def test_an_enlarged_scan_is_of_the_same_disc_in_a_larger_world() -> None:
     small = water(35.0, *SMALL_WORLD)
-    large = enlarged(small, 2.25)
+    large = enlarged(small, 2.25, 1.5)
     assert large.ray.beam.det_spacing_mm == pytest.approx(1.35) and large.ray.grid.spacing_mm == 1.35
     assert torch.allclose(large.measured, 1.5 * small.measured)
     assert torch.allclose(large.metal_path_mm, 1.5 * small.metal_path_mm)
     image = large.ray.fbp(large.measured)[0, 0]
     # 1.5 times the line integrals over 2.25 times the length.
     assert float(image[50:78, 50:78].mean()) == pytest.approx(0.02 * 1.5 / 2.25, rel=0.01)
-    assert enlarged(small, 1.0) is small
+    assert enlarged(small, 1.0, 1.0) is small
+    # With lengths and line integrals alike the tissue is the same.
+    same = enlarged(small, 2.25, 2.25)
+    assert torch.allclose(same.ray.fbp(same.measured), small.ray.fbp(small.measured), atol=1e-6)
