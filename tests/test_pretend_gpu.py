@@ -280,7 +280,7 @@ def test_what_forgets_the_device_is_caught() -> None:
 
 def test_every_loss_and_term() -> None:
     losses = {name: make(composed("train", [f"loss@model.loss={name}"]).model.loss) for name in
-              ("absolute", "center", "charbonnier", "root", "squared")}  # fmt: skip
+              ("absolute", "center", "charbonnier", "outside", "root", "squared")}  # fmt: skip
     case = disk_case()
     completed = case.truth.clean + 0.1 * case.scan.metal_trace
     for name, loss in losses.items():
