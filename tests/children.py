@@ -86,7 +86,9 @@ def _always(env: Mapping[str, str]) -> dict[str, str]:
     """With what every child has; a name of ``LEFT_BEHIND`` as it was before anything ran here."""
     kept = {name: value for name, value in env.items() if name not in LEFT_BEHIND}
     before = {name: FROM_THE_START[name] for name in LEFT_BEHIND[1:] if name in FROM_THE_START}
-    return {**kept, **before, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    # A tutorial's reader draws into files too: the same here, lest no command of his be like the server.
+    always = {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "MPLBACKEND": "Agg"}
+    return {**kept, **before, **always}
 
 
 def server() -> Server:

@@ -2,14 +2,16 @@
 
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.validation.follow_tutorials import PAGES, blocks, cells, commands, measured, reader, tables
-from tests.children import on_path, run
+from tests.children import finish, on_path, run, start
+from tests.imported.client import fits
 
-STARTED = ("first-run", "correct", "own-data", "peer-sinogram", "sweeps")
+STARTED = ("first-run",)
 """Here an interpreter starts for each command, as for a reader; else one with everything imported forks."""
 
 
@@ -24,6 +26,14 @@ def test_a_tutorial_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     for command in commands(text, work):
         out = run(command, limit=400, cwd=work, **env)
         assert out.returncode == 0, f"{command[-1]}\n{out.stdout}\n{out.stderr}"
+
+
+def test_what_a_reader_types_is_forked_from_a_process_that_has_everything_imported() -> None:
+    given = start([sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"], **reader())
+    env, servers = json.loads(finish(given).stdout), json.loads(finish(start(given.args)).stdout)
+    command = [str(Path(sys.executable).parent / "ctmar"), "evaluate"]
+    assert fits(command, env, servers)
+    assert not fits(command, env | {"OMP_NUM_THREADS": "77"}, servers)
 
 
 @pytest.mark.parametrize("name", ["first-look", "train-a-little"])
