@@ -132,6 +132,13 @@ class NetworkMethod(nn.Module, Method):
         needed = [self.fill, *(method for method in named if method is not None)]
         return with_fills(scan, needed)
 
+    def behind(self, fill: Method) -> None:
+        """Takes another fill, for what its own says and adds to: the same method, told of another scanner."""
+        for name, channel in self.inputs.items():
+            if isinstance(channel, Deviation) and channel.method is self.fill:
+                self.inputs[name] = Deviation(fill)
+        self.fill = fill
+
     def inputs_of(self, scan: Scan, fill: Tensor) -> Tensor:
         """The network's input channels ``(batch, channel, angle, detector)``."""
         return stack_inputs(list(self.inputs.values()), scan, fill, self.units)

@@ -154,19 +154,26 @@ class Pretrained(nn.Module, Method):
         return self.answers(scan)
 
 
-def load(weights: str | Path = DEFAULT, symmetries: int = SYMMETRIES) -> Pretrained:
+def load(
+    weights: str | Path = DEFAULT, symmetries: int = SYMMETRIES, told: Method | None = None
+) -> Pretrained:
     """A method with weights, ready to use: in evaluation mode, on the CPU, without gradients.
 
     Args:
         weights: Name of weights that ctmar ships (:func:`~ctmar.learned.weights.available`), or path of a
             ``.safetensors`` file that ``scripts/export.py`` wrote.
         symmetries: How often the network is asked about the same scan, mirrored and turned.
+        told: A method that knows of the scanner. Weights that stand behind one of its name take it for
+            their own, which was told of the scanner of their training.
 
     Raises:
         CtmarError: There is no such file, or it is none of ctmar's.
     """
     path = shipped(weights)
-    return _rebuilt(path, *read(path), symmetries)
+    found = _rebuilt(path, *read(path), symmetries)
+    if told is not None and told.name == found.network.fill.name:
+        found.network.behind(told)
+    return found
 
 
 def _rebuilt(path: Path, about: dict[str, Any], state: dict[str, Tensor], symmetries: int) -> Pretrained:

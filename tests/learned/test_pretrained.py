@@ -13,12 +13,15 @@ from safetensors.torch import save_file
 from ctmar.case import Case
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
+from ctmar.inputs.deviation import Deviation
 from ctmar.learned import pretrained, weights
 from ctmar.learned.network import NetworkMethod
 from ctmar.learned.pretrained import Pretrained, load
 from ctmar.learned.symmetry import MOVES, moved, moved_back
 from ctmar.learned.uncertainty import ErrorModel
 from ctmar.learned.weights import available, read, rewrite_card
+from ctmar.methods import NMAR, Physics
+from ctmar.methods.polychromatic.tables import Beam
 from ctmar.operators import RayTransform
 from tests.learned.building import fitted_method, method_node, network_node
 
@@ -305,6 +308,19 @@ def test_every_option_of_a_completion_comes_back(make_case, tmp_path, options) -
     assert all(part.training for part in method.modules())
     again = load(tmp_path / "a.safetensors", symmetries=1)
     assert torch.equal(again.complete(scan).sinogram, method.eval().complete(scan).sinogram)
+
+
+def test_weights_behind_a_method_take_it_as_it_is_told_of_the_scanner(tmp_path, file) -> None:
+    options = {"fill": Physics(), "inputs": ("fill", "deviation"), "prior_error": 0.06}
+    node = method_node(**options | {"fill": "zero"})
+    node["fill"] = {"_target_": "ctmar.methods.physics.Physics"}
+    save(tmp_path / "a.safetensors", fitted_method(**options), node)
+    told = Physics(beam=Beam(photons_per_ray=1e4))
+    network = load(tmp_path / "a.safetensors", told=told).network
+    assert network.fill is told and network.inputs["deviation"] == Deviation(told)
+    assert load(tmp_path / "a.safetensors").network.fill == Physics()
+    # Weights behind another method do not look at it.
+    assert load(file, told=told).network.fill == NMAR()
 
 
 def test_a_file_of_schema_1_says_how_it_becomes_one_of_today(tmp_path, file) -> None:
