@@ -76,6 +76,17 @@ class Pretrained(nn.Module, Method):
         """Where the weights lie."""
         return self.network.device
 
+    @property
+    def neighbours(self) -> int:
+        """The network's own slices on either side, and those that its fill looks at."""
+        return max(super().neighbours, self.network.fill.neighbours)
+
+    def complete(self, scan: Scan) -> Completed:
+        """See :class:`~ctmar.methods.base.Method`; the fill sees neighbours that the network does not."""
+        if self.network.fill.neighbours and scan.slices > (self.slices or 1):
+            scan = self.network.ready(scan)
+        return super().complete(scan)
+
     def check(self, ray: RayTransform) -> None:
         """Refuses a beam that does not wrap."""
         require_wraps("pretrained weights", ray)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ctmar.case import Case
+from ctmar.case import Case, Scan
 from ctmar.errors import CtmarError
 from ctmar.geometry import ImageGrid, ParallelBeam
 from ctmar.inputs.deviation import Deviation
@@ -20,10 +20,10 @@ from ctmar.learned.pretrained import Pretrained, load
 from ctmar.learned.symmetry import MOVES, moved, moved_back
 from ctmar.learned.uncertainty import ErrorModel
 from ctmar.learned.weights import available, read, rewrite_card
-from ctmar.methods import NMAR, Physics
+from ctmar.methods import NMAR, Method, Physics
 from ctmar.methods.polychromatic.tables import Beam
 from ctmar.operators import RayTransform
-from tests.learned.building import fitted_method, method_node, network_node
+from tests.learned.building import fitted_method, method_node, network_method, network_node
 
 BEAM = ParallelBeam(48, 65, 1.0)
 SHIFTED = ParallelBeam(48, 65, 1.0, det_offset_mm=0.25)
@@ -321,6 +321,25 @@ def test_weights_behind_a_method_take_it_as_it_is_told_of_the_scanner(tmp_path, 
     assert load(tmp_path / "a.safetensors").network.fill == Physics()
     # Weights behind another method do not look at it.
     assert load(file, told=told).network.fill == NMAR()
+
+
+def test_a_fill_sees_neighbours_that_the_network_does_not(make_case) -> None:
+    class Beside(Method):
+        """The mean of a slice and those beside it."""
+
+        name, neighbours = "beside", 1
+
+        def trace(self, scan: Scan) -> torch.Tensor:
+            return scan.measured.mean(1, keepdim=True).expand_as(scan.measured)
+
+    scan, fill = make_case(slices=3).scan, Beside()
+    method = Pretrained(network_method(fill=fill, inputs=("fill",)), scan.ray.beam, symmetries=1)
+    assert (method.neighbours, method.slices) == (1, 1)
+    found = method.complete(scan).sinogram
+    assert torch.equal(found, fill.complete(scan).sinogram[:, 1:2])
+    assert not torch.equal(found, fill.complete(scan.center()).sinogram)
+    alone = Pretrained(network_method(inputs=("fill",)), scan.ray.beam, symmetries=1)
+    assert alone.neighbours == 0
 
 
 def test_a_file_of_schema_1_says_how_it_becomes_one_of_today(tmp_path, file) -> None:
