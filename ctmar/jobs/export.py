@@ -31,6 +31,10 @@ LIMITS = (
     "Trace and length in metal are inputs: an error of the segmentation becomes one of the image.",
     "What lies behind dense metal is estimated: lesions may be missed or made up (docs/evaluation.md).",
 )
+LIMITS_OF_SCANS = (
+    "One real chest and procedural spines, simulated scanners: intervals speak of cases, not people."
+)
+"""In place of the second, of weights that have seen several ways to scan."""
 LIMITS_OF_PAIRS = (
     "Not a medical device.",
     "Trained on pairs of a user's own, of which ctmar knows no more than their files: whether they show what"
@@ -79,6 +83,10 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
     elif data["source"] == "image":
         described["data"]["metal"] = "threshold"  # whatever is configured: an image tells no other
         described["data"]["extended_scale"] = data.get("extended_scale", False)
+    limits = LIMITS_OF_PAIRS if own else LIMITS
+    if data.get("scans"):
+        described["data"]["scans"] = list(data["scans"])
+        limits = (LIMITS[0], LIMITS_OF_SCANS, *LIMITS[2:])
     start = settings["model"].get("start")
     return {
         "ctmar": ctmar.__version__,
@@ -91,7 +99,7 @@ def describe(trained: DictConfig, checkpoint: dict[str, Any], commit: str) -> di
         "mu_water": make(trained.scanner).mu_water,
         "started_from": start if start in available() else None,
         "model": {key: value for key, value in settings["model"].items() if key not in UNTOLD},
-        "limits": list(LIMITS_OF_PAIRS if own else LIMITS),
+        "limits": list(limits),
     }
 
 
@@ -102,7 +110,7 @@ def figures(path: Path, method: str) -> dict[str, Any]:
     summary = json.loads(path.read_text(encoding="utf-8"))
     if method not in summary["methods"]:
         raise CtmarError(f"method must be one of {', '.join(summary['methods'])}, got {method!r}")
-    shown = [name for name in ("uncorrected", "li", "nmar", method) if name in summary["methods"]]
+    shown = [name for name in ("uncorrected", "li", "nmar", "physics", method) if name in summary["methods"]]
     means = {
         name: {m: summary["methods"][name][m]["mean"] for m in METRICS if m in summary["methods"][name]}
         for name in dict.fromkeys(shown)
@@ -162,6 +170,8 @@ def _data(trained_on: dict[str, Any]) -> str:
         return f"{pairs} of a user's own, by {data['_target_']}, source {data['source']}{scale}"
     own = trained_on["geometry"].get("acquisition") or {}
     scanned = f", scanned by {own['_target_'].rsplit('.', 1)[-1]} and rebinned" if "_target_" in own else ""
+    if data.get("scans"):
+        scanned += f", by {len(data['scans'])} scanners ({', '.join(data['scans'])})"
     metal_by = data["generator"]["_target_"].rsplit(".", 1)[-1]
     return (
         f"{data['num_cases']['train']} simulated cases; body {trained_on['anatomy']['name']},"
@@ -171,12 +181,13 @@ def _data(trained_on: dict[str, Any]) -> str:
 
 def _fill(card: dict[str, Any]) -> str:
     """The class of the fill, as cards have told it."""
-    return str(card["model"]["method"]["fill"]["_target_"]).rpartition(".")[2].upper()
+    name = str(card["model"]["method"]["fill"]["_target_"]).rpartition(".")[2]
+    return name.lower() if name == "Physics" else name.upper()
 
 
 def _table(found: dict[str, Any]) -> list[str]:
     # A file's card comes back in the order of the alphabet.
-    means, known = found["means"], ("uncorrected", "li", "nmar")
+    means, known = found["means"], ("uncorrected", "li", "nmar", "physics")
     metrics = [metric for metric in METRICS if metric in next(iter(means.values()))]
     names = [name for name in known if name in means] + [name for name in means if name not in known]
     rows = [f"| {name} | " + " | ".join(_number(means[name][k]) for k in metrics) + " |" for name in names]

@@ -9,12 +9,13 @@ import torch
 
 from ctmar.callbacks.config_in_checkpoint import CONFIG_KEY
 from ctmar.config.build import build_model
-from ctmar.config.composing import plain
+from ctmar.config.composing import composed, plain
 from ctmar.errors import CtmarError
 from ctmar.jobs.benchmark import from_checkpoint
 from ctmar.jobs.cli import main
 from ctmar.jobs.correct import method_from_checkpoint
 from ctmar.jobs.evaluate import run as evaluate_run
+from ctmar.jobs.export import card_text, describe
 from ctmar.jobs.export import run as export_run
 from ctmar.jobs.train import train
 from ctmar.learned.network import NetworkMethod
@@ -62,6 +63,17 @@ def test_exported_weights_score_as_their_checkpoint_did(tiny, tmp_path: Path, ca
         line for line in text.splitlines() if line
     ]
     assert "to hold 0.8 of the errors" in "".join(set(said) - set(text.splitlines()))
+
+
+def test_a_card_tells_of_the_scanners_and_the_fill() -> None:
+    cfg = composed("train", ["experiment=images_physics", "paths.output_dir=."])
+    card = describe(cfg, {"epoch": 0, "global_step": 1}, "abc")
+    assert len(card["trained_on"]["data"]["scans"]) == 11 and "simulated scanners" in card["limits"][1]
+    text = card_text("mine", card, 5)
+    assert "as a residual to physics;" in text and "by 11 scanners (standard, soft," in text
+    assert "one dose and tube voltage" not in text
+    usual = describe(composed("train", ["paths.output_dir=."]), {"epoch": 0, "global_step": 1}, "abc")
+    assert "residual to NMAR" in card_text("mine", usual, 5) and "one dose" in usual["limits"][1]
 
 
 def test_what_cannot_be_exported_is_said(tiny, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
