@@ -30,7 +30,7 @@ from ctmar.learned.weights import SCHEMA, read, shipped, short, write
 from ctmar.methods.base import Completed, Method, filled
 from ctmar.operators import RayTransform
 
-DEFAULT = "unet"
+DEFAULT = "behind_physics"
 SYMMETRIES = 4
 
 

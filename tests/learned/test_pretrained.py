@@ -181,8 +181,10 @@ def test_the_package_ships_weights_under_twenty_megabytes(make_case) -> None:
     assert pretrained.DEFAULT in available()
     model = load()
     assert isinstance(model, Pretrained)
-    assert (weights.FOLDER / "unet.safetensors").stat().st_size < 20e6
-    assert {"seed", "commit", "limits", "trained_on"} <= model.card.keys()
+    assert all((weights.FOLDER / f"{name}.safetensors").stat().st_size < 4e6 for name in available())
+    assert {"seed", "commit", "limits", "trained_on", "uncertainty"} <= model.card.keys()
+    assert model.network.fill == Physics() and model.network.takes_beam
+    assert isinstance(load("unet").network.fill, NMAR)
 
 
 class OwnInputs(NetworkMethod):
