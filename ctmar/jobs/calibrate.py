@@ -82,14 +82,17 @@ def _write(path: Path, weights: str, told: dict[str, Any], hash: str) -> None:
     rows: list[list[Cell]] = [["all", told["test_coverage"], None]]
     bands = zip(told["coverage_by_width"], told["rms_by_width"], strict=True)
     rows += [[f"fifth {n} by width", share, size] for n, (share, size) in enumerate(bands, start=1)]
-    about = f"Rank correlation of width and error: {told['rank']:.2f}."
+    rank: list[list[Cell]] = [["of width and error", told["rank"]]]
     columns = ["rays", "share within", "RMS of the errors"]
     write_measured(
         path,
         "uncertainty",
         "What the half width of a ray is worth",
         made_now(f"ctmar calibrate {weights}", f"{told['test_cases']} test cases", hash),
-        [Table("Coverage on test cases", columns, rows, ["", ".2f", ".3f"], about)],
+        [
+            Table("Coverage on test cases", columns, rows, ["", ".2f", ".3f"]),
+            Table("Rank correlation", ["what", "correlation"], rank, ["", ".2f"]),
+        ],
         f"fitted on {told['cases']} validation cases",
     )
 

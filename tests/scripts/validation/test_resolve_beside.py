@@ -1,9 +1,9 @@
 """What ctmar moves of another program's packages, from pip's reports."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import TimeoutExpired
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +37,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, str] | str]) ->
 
 def stands_in(monkeypatch: pytest.MonkeyPatch, run: Callable[..., object]) -> None:
     """In that module alone: a record asks git for the commit."""
-    given = SimpleNamespace(run=run, TimeoutExpired=subprocess.TimeoutExpired)
+    given = SimpleNamespace(run=run, TimeoutExpired=TimeoutExpired)
     monkeypatch.setattr(resolve_beside, "subprocess", given)
 
 
@@ -75,7 +75,7 @@ def test_a_moved_package_and_what_does_not_resolve_end_with_one(monkeypatch, cap
 
 def test_a_resolution_has_a_limit(monkeypatch) -> None:
     def never(*_: object, timeout: float, **__: object) -> None:
-        raise subprocess.TimeoutExpired("pip", timeout)
+        raise TimeoutExpired("pip", timeout)
 
     stands_in(monkeypatch, never)
     with pytest.raises(CtmarError, match="torchio must resolve within 900 s"):
