@@ -25,6 +25,8 @@ from ctmar.learned.weights import available
 UNTOLD = ("_target_", "start")
 """Of the model's settings: its class, and a path of the machine that it was fitted on."""
 METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft", "aapm_score")
+BESIDE = ("uncorrected", "li", "nmar", "physics")
+"""What a card tells of beside the weights, in this order."""
 LIMITS = (
     "Not a medical device. The metal was simulated; no figure is from metal in a patient.",
     "One real chest and procedural spines, one dose and tube voltage: intervals speak of cases, not people.",
@@ -110,7 +112,7 @@ def figures(path: Path, method: str) -> dict[str, Any]:
     summary = json.loads(path.read_text(encoding="utf-8"))
     if method not in summary["methods"]:
         raise CtmarError(f"method must be one of {', '.join(summary['methods'])}, got {method!r}")
-    shown = [name for name in ("uncorrected", "li", "nmar", "physics", method) if name in summary["methods"]]
+    shown = [name for name in (*BESIDE, method) if name in summary["methods"]]
     means = {
         name: {m: summary["methods"][name][m]["mean"] for m in METRICS if m in summary["methods"][name]}
         for name in dict.fromkeys(shown)
@@ -187,9 +189,9 @@ def _fill(card: dict[str, Any]) -> str:
 
 def _table(found: dict[str, Any]) -> list[str]:
     # A file's card comes back in the order of the alphabet.
-    means, known = found["means"], ("uncorrected", "li", "nmar", "physics")
+    means = found["means"]
     metrics = [metric for metric in METRICS if metric in next(iter(means.values()))]
-    names = [name for name in known if name in means] + [name for name in means if name not in known]
+    names = [name for name in BESIDE if name in means] + [name for name in means if name not in BESIDE]
     rows = [f"| {name} | " + " | ".join(_number(means[name][k]) for k in metrics) + " |" for name in names]
     return [
         f"Means over {found['num_cases']} cases of {found['test_set']}:",

@@ -128,7 +128,7 @@ class NetworkMethod(nn.Module, Method):
 
     def ready(self, scan: Scan) -> Scan:
         """The scan with the fills that the network needs, and no others; those at hand are taken."""
-        named = [c.method for c in self.inputs.values() if isinstance(c, FillBy | Deviation)]
+        named = (c.method for c in self.inputs.values() if isinstance(c, FillBy | Deviation))
         needed = [self.fill, *(method for method in named if method is not None)]
         return with_fills(scan, needed)
 

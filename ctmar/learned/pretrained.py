@@ -81,11 +81,11 @@ class Pretrained(nn.Module, Method):
         """The network's own slices on either side, and those that its fill looks at."""
         return max(super().neighbours, self.network.fill.neighbours)
 
-    def complete(self, scan: Scan) -> Completed:
-        """See :class:`~ctmar.methods.base.Method`; the fill sees neighbours that the network does not."""
+    def select(self, scan: Scan) -> Scan:
+        """The slices as of any method; before, the fill sees neighbours that are left out then."""
         if self.network.fill.neighbours and scan.slices > (self.slices or 1):
             scan = self.network.ready(scan)
-        return super().complete(scan)
+        return super().select(scan)
 
     def check(self, ray: RayTransform) -> None:
         """Refuses a beam that does not wrap."""

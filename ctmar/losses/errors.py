@@ -1,9 +1,11 @@
 """Errors on the trace as numbers: plain, or weighted as filtered backprojection weights them."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ctmar.errors import CtmarError
+from ctmar.operators import RayTransform
 
 
 def trace_error(prediction: Tensor, target: Tensor, trace: Tensor) -> Tensor:
@@ -46,8 +48,18 @@ def root_mean(energy: Tensor, trace: Tensor, floor: float = 1e-3) -> Tensor:
     Returns:
         A scalar in the unit of the error; a case without trace adds 0.
     """
-    square = energy.flatten(1).sum(1) / trace.flatten(1).sum(1).clamp(min=1)
-    return ((square + floor**2).sqrt() - floor).mean()
+    return rooted(energy.flatten(1).sum(1) / trace.flatten(1).sum(1).clamp(min=1), floor)
+
+
+def rooted(squares: Tensor, floor: float) -> Tensor:
+    """The mean of the roots; below ``floor`` each goes over into the square, for a bounded gradient."""
+    return ((squares + floor**2).sqrt() - floor).mean()
+
+
+def fbp_of_bins(ray: RayTransform, sinogram: Tensor) -> Tensor:
+    """FBP, float32, of some bins of the detector about its centre; the others are 0."""
+    edge = (ray.beam.det_count - sinogram.shape[-1]) // 2
+    return ray.fbp(F.pad(sinogram.float(), (edge, edge)))
 
 
 def ramp_weight(length: int, device: torch.device | None = None) -> Tensor:

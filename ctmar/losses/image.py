@@ -1,9 +1,9 @@
 """The error of the image, by FBP of the error on the trace."""
 
-import torch
 from torch import Tensor
 
 from ctmar.case import Case
+from ctmar.losses.errors import fbp_of_bins
 from ctmar.losses.weighted import Weighted
 
 
@@ -12,7 +12,5 @@ class Image(Weighted):
 
     def __call__(self, completed: Tensor, case: Case) -> Tensor:
         """See :class:`~ctmar.losses.base.Term`."""
-        error, ray = self.error(completed, case), case.scan.ray
-        edge = (ray.beam.det_count - error.shape[-1]) // 2
-        image = ray.fbp(torch.nn.functional.pad(error.float(), (edge, edge)))
+        image = fbp_of_bins(case.scan.ray, self.error(completed, case))
         return (10 * image / case.scan.mu_water[:, None, None, None]).square().mean()

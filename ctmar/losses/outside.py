@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ctmar.case import Case
 from ctmar.errors import CtmarError
-from ctmar.losses.errors import trace_error
+from ctmar.losses.errors import fbp_of_bins, rooted, trace_error
 
 METAL = 0.5
 """Share of a pixel from which on it is metal."""
 FLOOR = 1e-2
-"""Error below which the root goes over into the square, so that its gradient stays bounded; 100 HU."""
+"""Error below which the root goes over into the square (:func:`~ctmar.losses.errors.rooted`), 100 HU."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,11 @@ class Outside:
     def __call__(self, completed: Tensor, case: Case) -> Tensor:
         """See :class:`~ctmar.losses.base.Loss`."""
         scan, ray = case.scan, case.scan.ray
-        error = trace_error(completed, case.truth.clean, scan.metal_trace).float()
-        edge = (ray.beam.det_count - error.shape[-1]) // 2
-        hundreds, path = (F.pad(one, (edge, edge)) for one in (error, scan.metal_path_mm.float()))
-        image = 10 * ray.fbp(hundreds) / scan.mu_water[:, None, None, None]
+        error = trace_error(completed, case.truth.clean, scan.metal_trace)
+        image = 10 * fbp_of_bins(ray, error) / scan.mu_water[:, None, None, None]
         with torch.no_grad():
-            metal = ray.fbp(path) >= METAL
+            metal = fbp_of_bins(ray, scan.metal_path_mm) >= METAL
             reach = max(1, round(self.near_mm / ray.grid.spacing_mm))
             near = F.max_pool2d(metal.float(), 2 * reach + 1, stride=1, padding=reach) - metal.float()
             pixels = near.flatten(1).sum(1).clamp(min=1)
-        energy = torch.where(metal, 0.0, image).square().flatten(1).sum(1) / pixels
-        return ((energy + FLOOR**2).sqrt() - FLOOR).mean()
+        return rooted(torch.where(metal, 0.0, image).square().flatten(1).sum(1) / pixels, FLOOR)

@@ -72,7 +72,9 @@ class ImageDomainUNet(nn.Module):
             sinogram: The channels, as :func:`ctmar.inputs.stack_inputs` gives them.
             beam: Their rays.
         """
-        ray = self._rays.setdefault(beam, RayTransform(self.grid, beam))
+        if beam not in self._rays:
+            self._rays[beam] = RayTransform(self.grid, beam)
+        ray = self._rays[beam]
         with torch.autocast(sinogram.device.type, enabled=False):
             images = (IMAGE_SCALE * ray.fbp(sinogram.float())).clamp(LEAST, MOST)
         answer = self.net(images).float()

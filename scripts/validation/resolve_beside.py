@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from ctmar.data.fingerprint import fingerprint
 from ctmar.errors import CtmarError, flat
 from ctmar.report.provenance import command_line, made_now
@@ -49,7 +51,7 @@ def resolved(*requirements: str) -> dict[str, str]:
 def versions(report: Mapping[str, Any]) -> dict[str, str]:
     """Versions by name of an installation report of pip's."""
     packages = (item["metadata"] for item in report["install"])
-    return {one["name"].lower().replace("_", "-"): one["version"] for one in packages}
+    return {canonicalize_name(one["name"]): one["version"] for one in packages}
 
 
 def moved(alone: Mapping[str, str], together: Mapping[str, str]) -> list[str]:
@@ -60,16 +62,13 @@ def moved(alone: Mapping[str, str], together: Mapping[str, str]) -> list[str]:
 
 def row(program: str, alone: Mapping[str, str], together: Mapping[str, str]) -> list[Cell]:
     """One row of the table."""
-    name = program.lower().replace("_", "-")
     changes = ", ".join(moved(alone, together)) or "nothing"
-    return [program, alone[name], len(alone), len(together), changes]
+    return [program, alone[canonicalize_name(program)], len(alone), len(together), changes]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Resolves, prints the table, and writes it where ``--json`` says."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs", nargs="*", metavar="PROGRAM", help=f"default: {' '.join(PROGRAMS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the table as a record")
     asked = parser.parse_args(arguments)

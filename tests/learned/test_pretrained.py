@@ -340,6 +340,8 @@ def test_a_fill_sees_neighbours_that_the_network_does_not(make_case) -> None:
     found = method.complete(scan).sinogram
     assert torch.equal(found, fill.complete(scan).sinogram[:, 1:2])
     assert not torch.equal(found, fill.complete(scan.center()).sinogram)
+    # So do those who ask what is known of the rays: it lies ready in the slice that is left.
+    assert torch.equal(method.select(scan).fills[fill.key], found)
     alone = Pretrained(network_method(inputs=("fill",)), scan.ray.beam, symmetries=1)
     assert alone.neighbours == 0
 
