@@ -95,7 +95,12 @@ def _scans(cfg: DictConfig) -> dict[str, Scanning]:
     """The ways to scan that ``data.scans`` names; none where the run's own scanner scans every case."""
     nodes = cfg.data.get("scans") or {}
     return {
-        str(name): Scanning(make(node.scanner), make(node.get("acquisition") or None), node.get("parts", 1))
+        str(name): Scanning(
+            make(node.scanner),
+            make(node.get("acquisition") or None),
+            node.get("parts", 1),
+            node.get("filter"),
+        )
         for name, node in nodes.items()
     }
 

@@ -26,7 +26,7 @@ TYPES: dict[str, Any] = {
     "extras.num_threads": int | None,
     "extras.progress_bar": bool,
     "data.metal_threshold_hu": float | None,
-    "data.extended_scale": bool,
+    "data.extended_scale": bool | None,
     "data.fills": Sequence[str],
     "data.num_workers": int,
     "data.in_memory": bool,

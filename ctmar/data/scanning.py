@@ -8,6 +8,7 @@ import numpy as np
 
 from ctmar.errors import CtmarError
 from ctmar.geometry import FanBeam, ImageGrid, ParallelBeam, smaller
+from ctmar.operators.filters import FILTERS
 from ctmar.physics import Scanner
 from ctmar.physics.gantries import Gantry, HelicalScan, make_gantry
 
@@ -23,18 +24,23 @@ class Scanning:
         acquisition: Its own geometry, whose sinograms are rebinned to the run's beam; None scans with the
             run's beam itself.
         parts: Of several ways to scan: how many cases of a round are scanned so.
+        filter: FBP filter of the images that it stores (``data.source=image``), which makes them sharp or
+            soft; None for the run's.
 
     Raises:
-        CtmarError: ``parts`` is no positive whole number.
+        CtmarError: ``parts`` is no positive whole number, or there is no such filter.
     """
 
     scanner: Scanner
     acquisition: Rays = None
     parts: int = 1
+    filter: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
             raise CtmarError(f"parts must be a positive whole number, got {self.parts!r}")
+        if self.filter not in (None, *FILTERS):
+            raise CtmarError(f"filter must be null or one of {', '.join(FILTERS)}, got {self.filter!r}")
 
 
 class Station:
@@ -51,10 +57,12 @@ class Station:
         lies_on: Pixels of the patient.
         grid: Pixels of the reconstruction, perhaps in a smaller world.
         beam: Rays of the sinogram, likewise.
+        filter: Of the images that it stores, None for the run's.
     """
 
     def __init__(self, scanning: Scanning, grid: ImageGrid, beam: ParallelBeam, backend: str) -> None:
-        self.scanner, shrink = scanning.scanner, scanning.scanner.shrink
+        self.scanner, self.filter = scanning.scanner, scanning.filter
+        shrink = self.scanner.shrink
         self.lies_on = grid.refine(self.scanner.oversampling)
         self.grid, self.beam = smaller(grid, shrink), smaller(beam, shrink)
         self._acquisition, self._backend = _smaller(scanning.acquisition, shrink), backend

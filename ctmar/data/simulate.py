@@ -53,7 +53,8 @@ class Simulator:
         slices: 3 adjacent slices, or 1: the centre alone.
         source: What sinogram and metal come from.
         fills: Methods whose completions travel with each scan, by name.
-        filter: FBP filter of the reference and of the images that metal is segmented from.
+        filter: FBP filter of the reference and of the images that metal is segmented from; of stored images
+            a scan's own comes first.
         backend: Projector backend.
         acquisition: The scanner's own geometry, whose sinograms are rebinned to ``beam``; None scans with
             ``beam`` itself.
@@ -183,7 +184,7 @@ class Simulator:
         scene = self.scene(split, index)
         scan, cut, metal = self.scan(scene, self._noise(split, index), index)
         scanner = self.scanner_of(index)
-        reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self.filter), scanner.mu_water)
+        reference_hu = mu_to_hu(self.ray.fbp(scan.ideal, self._filter_of(index)), scanner.mu_water)
         # Means over the finer grid's pixels.
         metal_mask = avg_pool2d(torch.from_numpy(metal), scanner.oversampling) > LEAST_METAL
         spacing_mm = self.ray.grid.spacing_mm * scanner.shrink
@@ -201,7 +202,8 @@ class Simulator:
         if self.source.metal_from == "threshold":
             # True metal that is not found is still no tissue: it leaves the scored body.
             body = body & ~metal_mask
-            seen, clean = self._as_found(seen, clean, scanner)
+            extended = self._is_extended(split, index)
+            seen, clean = self._as_found(seen, clean, scanner, self._filter_of(index), extended)
         told = {"body": scene.anatomy.name, "source": self.source.kind}
         told["metal_from"] = self.source.metal_from
         if self._dealt:
@@ -220,13 +222,28 @@ class Simulator:
         """The slices of a case, counted from its centre."""
         return (-1, 0, 1) if self.slices == 3 else (0,)
 
-    def _as_found(self, scan: Scan, clean: Tensor, scanner: Scanner) -> tuple[Scan, Tensor]:
+    def _filter_of(self, index: int) -> str:
+        """The FBP filter of a case's images."""
+        own = self._stations.at(index).filter if self.source.kind == "image" else None
+        return own or self.filter
+
+    def _is_extended(self, split: str, index: int) -> bool:
+        """Whether a case's stored images hold the metal's own HU."""
+        if self.source.extended_scale is not None:
+            return self.source.extended_scale
+        return bool(np.random.default_rng(self._seed(split, index, 4)).integers(2))
+
+    def _as_found(
+        self, scan: Scan, clean: Tensor, scanner: Scanner, filter: str, extended: bool
+    ) -> tuple[Scan, Tensor]:
         """The scan with its metal found in stored images, and as these show it if so configured; the target.
 
         Rays through metal that is not found count as untouched, in the target as well.
         """
         mu_water = scanner.mu_water
-        stored, stored_clean = (self._stored(sinogram, mu_water) for sinogram in (scan.measured, clean))
+        stored, stored_clean = (
+            self._stored(sinogram, mu_water, filter, extended) for sinogram in (scan.measured, clean)
+        )
         found = found_scan(stored, self.ray, mu_water, self.source.metal_threshold_hu, scanner.kvp).scan
         if self.source.kind == "raw":
             found = replace(found, measured=scan.measured, fills={}, deviations={}, clipped=())
@@ -234,10 +251,10 @@ class Simulator:
             clean = self.ray.forward(hu_to_mu(stored_clean, mu_water))[None]
         return found, torch.where(found.metal_trace, clean, found.measured)
 
-    def _stored(self, sinogram: Tensor, mu_water: float) -> Tensor:
+    def _stored(self, sinogram: Tensor, mu_water: float, filter: str, extended: bool) -> Tensor:
         """The reconstruction as a scanner stores it: whole HU, cut off at 12 bits or not."""
-        image = mu_to_hu(self.ray.fbp(sinogram[0], self.filter), mu_water).round()
-        return image if self.source.extended_scale else image.clamp(STORED_MIN_HU, STORED_MAX_HU)
+        image = mu_to_hu(self.ray.fbp(sinogram[0], filter), mu_water).round()
+        return image if extended else image.clamp(STORED_MIN_HU, STORED_MAX_HU)
 
     def _noise(self, split: str, index: int) -> list[np.random.SeedSequence]:
         """The seed of each slice."""
@@ -248,7 +265,7 @@ class Simulator:
         return [self.seed, zlib.crc32(split.encode()), index]
 
     def _seed(self, split: str, index: int, stream: int) -> np.random.SeedSequence:
-        """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise."""
+        """An independent stream: 0 for the scene, 1, 2, 3 for the slices' noise, 4 for the stored scale."""
         return np.random.SeedSequence(self.entropy(split, index), spawn_key=(stream,))
 
 

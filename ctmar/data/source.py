@@ -20,7 +20,7 @@ class Source:
             correction of scans takes.
         metal_threshold_hu: That threshold; None finds it from the case's own histogram.
         extended_scale: Whether stored images hold the metal's own HU, as an extended scale does, rather than
-            end at 3071 HU as 12 bits do.
+            end at 3071 HU as 12 bits do; None draws it, case by case.
 
     Raises:
         CtmarError: If a value is not allowed.
@@ -29,7 +29,7 @@ class Source:
     kind: str = "raw"
     metal: str = "scene"
     metal_threshold_hu: float | None = None
-    extended_scale: bool = False
+    extended_scale: bool | None = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("source", self.kind, SOURCES), ("metal", self.metal, METAL_FROM)):

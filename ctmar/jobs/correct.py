@@ -57,11 +57,11 @@ def _fitting(path: Path) -> MakeMethod:
     method, extended_scale = method_from_checkpoint(path)
 
     def make(clipped: bool) -> Method:
-        if clipped and extended_scale:
+        if clipped and extended_scale is True:
             Bar.say(
                 "the network was trained on images that hold metal's own HU; this scan's values are cut off"
             )
-        if not clipped and not extended_scale:
+        if not clipped and extended_scale is False:
             Bar.say(
                 "the network was trained on images that are cut off in metal; this scan holds metal's own HU"
             )
@@ -100,8 +100,8 @@ def network_method(name: str, clipped: bool = False) -> Method:
     return Ensemble({"pretrained": network, "mbhc": STORED["mbhc"]}, (0.5, 0.5), name)
 
 
-def method_from_checkpoint(path: Path, source: str = "image") -> tuple[Method, bool]:
-    """A network of a ctmar run or file of weights; whether it knows metal's own HU.
+def method_from_checkpoint(path: Path, source: str = "image") -> tuple[Method, bool | None]:
+    """A network of a ctmar run or file of weights; whether it knows metal's own HU, None for both scales.
 
     Args:
         path: The file.
@@ -113,7 +113,7 @@ def method_from_checkpoint(path: Path, source: str = "image") -> tuple[Method, b
     if path.suffix == ".safetensors":
         network = load(path, symmetries=1)
         data = network.card.get("trained_on", {}).get("data", {})
-        return network, bool(data.get("extended_scale", False))
+        return network, data.get("extended_scale", False)
     from omegaconf import OmegaConf
 
     from ctmar.config.build import build_model, make, method_of
@@ -135,7 +135,7 @@ def method_from_checkpoint(path: Path, source: str = "image") -> tuple[Method, b
     if cfg.data.source != source:
         what = "stored images" if source == "image" else "sinograms"
         Bar.say(f"the network was trained on data.source={cfg.data.source}; {what} want {source}")
-    extended_scale = bool(cfg.data.get("extended_scale", False))
+    extended_scale: bool | None = cfg.data.get("extended_scale", False)
     if not isinstance(method, NetworkMethod):
         return ready(method), extended_scale
     return Pretrained(method, make(cfg.geometry.beam), symmetries=1, name="model"), extended_scale

@@ -27,6 +27,12 @@ UNTOLD = ("_target_", "start")
 METRICS = ("rmse_hu_near", "rmse_hu_body", "ssim_soft", "aapm_score")
 BESIDE = ("uncorrected", "li", "nmar", "physics")
 """What a card tells of beside the weights, in this order."""
+SCALES = {
+    True: " with the metal's own HU",
+    False: " cut off at 3071 HU",
+    None: " cut off at 3071 HU or with the metal's own HU",
+}
+"""What a card says of images by ``data.extended_scale``."""
 LIMITS = (
     "Not a medical device. The metal was simulated; no figure is from metal in a patient.",
     "One real chest and procedural spines, one dose and tube voltage: intervals speak of cases, not people.",
@@ -165,7 +171,7 @@ def _data(trained_on: dict[str, Any]) -> str:
     """What the weights were trained on."""
     data, scale = trained_on["data"], ""
     if data["source"] == "image":
-        scale = " with the metal's own HU" if data.get("extended_scale") else " cut off at 3071 HU"
+        scale = SCALES[data.get("extended_scale", False)]
     if "_target_" in data:
         count = data["num_cases"]["train"]
         pairs = "all pairs" if count is None else f"{count} pairs"
