@@ -36,6 +36,7 @@ from ctmar.jobs.correct import NETWORKS, method_from_checkpoint, network_method
 from ctmar.methods import LI, NMAR
 from ctmar.metrics import bootstrap_mean, near_metal_mask, tissue_masks
 from ctmar.metrics.reading import dice, lucent_rims
+from ctmar.metrics.statistics import paired_share
 from ctmar.operators import RayTransform
 from ctmar.physics.detector import dilated
 from ctmar.report.provenance import command_line, made_now
@@ -49,10 +50,36 @@ from ctmar.stored.slices import corrected_slices
 from ctmar.stored.virtual import trace_of, virtual_ray
 from ctmar.units import STORED_MAX_HU, STORED_MIN_HU, mu_to_hu
 
-SETS = (("thorax", "realistic", 6), ("procedural", "realistic", 4), ("thorax", "random", 4))
-SCANS = sum(count for *_, count in SETS)
+
+class Kind(NamedTuple):
+    """Scans of a kind, the first so many of a split."""
+
+    anatomy: str
+    data: str
+    count: int
+    more: tuple[str, ...] = ()
+    """Overrides beside those that all have."""
+
+
+USUAL = ("geometry=large", "geometry/acquisition=clinical", "scanner=clinical")
+SETS = (Kind("thorax", "realistic", 6), Kind("procedural", "realistic", 4), Kind("thorax", "random", 4))
+OTHERS = (
+    Kind("procedural", "surgery", 5),
+    Kind("thorax", "surgery", 5),
+    Kind("abdomen", "realistic", 4),
+    Kind("abdomen", "random", 2, ("scanner.noise.photons_per_ray=2.0e5",)),
+    Kind("thorax", "realistic", 3, ("projector.filter=hann", "data.seed=1")),
+    Kind("procedural", "realistic", 3, ("scanner.tube.kvp=80", "data.seed=1")),
+    Kind("thorax", "random", 2, ("scanner.tube.kvp=140", "data.seed=1")),
+    Kind("procedural", "realistic", 2, ("geometry=medium", "data.seed=2")),
+)
+"""Beside the fourteen: operations, a body that nothing was trained on, another dose, kernel and tube voltage,
+and pixels of 1.4 mm."""
+SIZES = {14: SETS, 40: SETS + OTHERS}
 DEFAULT = "default"
 """What ``ctmar correct`` takes where no method is named."""
+BESIDE = "mbhc"
+"""What others are held against, scan by scan."""
 WORSE = 1.05
 """A scan whose error is this many times the uncorrected image's has become worse."""
 RAW_TRACE_MM = 0.1
@@ -77,7 +104,7 @@ class Reading(NamedTuple):
 
 
 def simulated(
-    methods: Mapping[str, MakeMethod], clipped: bool = False
+    methods: Mapping[str, MakeMethod], clipped: bool = False, scans: int = 14, split: str = "test"
 ) -> tuple[dict[str, list[float]], dict[str, list[Reading]]]:
     """Near-metal RMSE of each scan by method, from images and from raw data with the same metal; printed.
 
@@ -85,17 +112,11 @@ def simulated(
     """
     rows: dict[str, list[float]] = {}
     readings: dict[str, list[Reading]] = {}
-    for anatomy, data, count in SETS:
-        cfg = config(
-            f"anatomy={anatomy}",
-            f"data={data}",
-            "geometry=large",
-            "geometry/acquisition=clinical",
-            "scanner=clinical",
-        )
+    for anatomy, data, count, more in SIZES[scans]:
+        cfg = config(f"anatomy={anatomy}", f"data={data}", *USUAL, *more)
         simulator = build_simulator(cfg, 1)
         for index in range(count):
-            errors, read = one_case(simulator, index, methods, clipped)
+            errors, read = one_case(simulator, index, methods, clipped, split)
             for name, value in errors.items():
                 rows.setdefault(name, []).append(value)
             for name, reading in read.items():
@@ -158,7 +179,10 @@ def table(errors: Rows) -> list[dict[str, Any]]:
 
 
 def error_tables(errors: Rows, rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Errors from images, and from raw data, with intervals over the scans; and scans that get worse."""
+    """Errors from images, and from raw data, with intervals over the scans; and scans that get worse.
+
+    Where MBHC is among the methods, what each takes off its mean as well, scan by scan.
+    """
     shown = [
         [row["method"], tuple(bootstrap_mean(errors[row["method"]]))[:3], row["median"]]
         + [100 * row["off_uncorrected"]]
@@ -170,8 +194,17 @@ def error_tables(errors: Rows, rows: Sequence[Mapping[str, Any]]) -> list[Table]
     )
     worse = [[row["method"], row["worse_than_uncorrected"]] for row in rows if row["method"] != "uncorrected"]
     raw = [row for row in shown if row[0].startswith(RAW)]
+    pairs = [
+        [name, tuple(100 * share for share in paired_share(errors[BESIDE], after)[:3])]
+        for name, after in errors.items()
+        if BESIDE in errors and name != BESIDE and not name.startswith(RAW)
+    ]
+    beside = Table(f"Against {BESIDE}, paired", ["method", f"off {BESIDE}, %"], pairs, ["", ".0f"])
     return [
-        Table(f"{SCANS} scans", columns, [row for row in shown if row not in raw], styles),
+        Table(
+            f"{len(errors['uncorrected'])} scans", columns, [row for row in shown if row not in raw], styles
+        ),
+        *([beside] if pairs else []),
         Table(
             "From raw data",
             columns,
@@ -203,20 +236,28 @@ def write(
     rows: Sequence[Mapping[str, Any]],
     clipped: bool,
     readings: Mapping[str, Sequence[Reading]],
+    scans: int = 14,
+    split: str = "test",
 ) -> None:
     """What ``ctmar results add`` takes: the table with intervals over the scans, and every scan's errors."""
     cut = f", cut off at {STORED_MAX_HU} HU" if clipped else ""
+    kinds = SIZES[scans]
+    which = "" if kinds is SETS else f"-{scans}"
     write_measured(
         path,
-        "clinical-cut-off" if clipped else "clinical",
+        f"clinical{which}-cut-off" if clipped else f"clinical{which}",
         f"From the images of simulated scans alone{cut}",
         made_now(
             command_line(),
-            f"{SCANS} scans: " + ", ".join(f"{count} {body} {metal}" for body, metal, count in SETS),
-            fingerprint({"sets": SETS, "clipped": clipped}),
+            f"{scans} scans of split={split}: "
+            + ", ".join(
+                " ".join([str(one.count), one.anatomy, one.data, *(f"({word})" for word in one.more)])
+                for one in kinds
+            ),
+            fingerprint({"sets": kinds, "clipped": clipped, "split": split}),
         ),
         [*error_tables(errors, rows), reading_table(readings)],
-        "clinical fan beam, 512 × 512 pixels, scanner=clinical; scanned on pixels half as wide,"
+        "clinical fan beam, 512 × 512 pixels or as told, scanner=clinical; scanned on pixels half as wide,"
         f" reconstructed, then corrected from the images alone{cut}",
         errors=dict(errors),
         rows=list(rows),
@@ -224,18 +265,22 @@ def write(
 
 
 def one_case(
-    simulator: Simulator, index: int, methods: Mapping[str, MakeMethod], clipped: bool = False
+    simulator: Simulator,
+    index: int,
+    methods: Mapping[str, MakeMethod],
+    clipped: bool = False,
+    split: str = "test",
 ) -> tuple[dict[str, float], dict[str, Reading]]:
     """RMSE near metal by method, and what a reader sees; the images cut off at 12 bits where asked for."""
-    case = simulator.case("test", index)
+    case = simulator.case(split, index)
     scan, spacing = case.scan, simulator.ray.grid.spacing_mm
     near = near_metal_mask(case.truth.body_mask[0], scan.metal_mask[0], spacing)[0].numpy()
-    reference, occupied = case.truth.reference_hu[0, 0].numpy(), mostly_metal(simulator, index)
+    reference, occupied = case.truth.reference_hu[0, 0].numpy(), mostly_metal(simulator, index, split)
 
     def error(image: np.ndarray) -> float:
         return float(np.sqrt(np.mean((image - reference)[near] ** 2)))
 
-    stored = scan.image_hu(scan.measured)[0, 0].numpy().round()
+    stored = scan.image_hu(scan.measured, simulator.filter)[0, 0].numpy().round()
     if clipped:
         stored = stored.clip(STORED_MIN_HU, STORED_MAX_HU)
     out = {"uncorrected": error(stored)}
@@ -251,7 +296,7 @@ def one_case(
     mask = find_metal(stored, spacing**2, rule)
     raw = with_metal(scan, torch.from_numpy(mask)[None, None])
     for method in (LI(), NMAR()):
-        image = raw.image_hu(method.complete(raw).sinogram)[0, 0].numpy()
+        image = raw.image_hu(method.complete(raw).sinogram, simulator.filter)[0, 0].numpy()
         out[f"{RAW}{method.name}"] = error(np.where(mask, stored, image))
     return out, readings
 
@@ -276,10 +321,10 @@ def read(case: Case, image_hu: np.ndarray, metal: np.ndarray | None, occupied: T
     )
 
 
-def mostly_metal(simulator: Simulator, index: int) -> Tensor:
-    """Bool ``(row, column)``: pixels of a test case that metal fills by half or more, in its own slice."""
+def mostly_metal(simulator: Simulator, index: int, split: str = "test") -> Tensor:
+    """Bool ``(row, column)``: pixels of a case that metal fills by half or more, in its own slice."""
     fine = simulator.ray.grid.refine(simulator.scanner_of(index).oversampling)
-    cut = simulator.scene("test", index).slices([0], fine)
+    cut = simulator.scene(split, index).slices([0], fine)
     whole = torch.from_numpy(sum(cut.metal.values(), np.zeros_like(cut.hu)))
     return avg_pool2d(whole, simulator.scanner_of(index).oversampling)[0] >= 0.5
 
@@ -379,7 +424,10 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("folder", nargs="?", type=Path, help="where series goes")
     known = ", ".join((DEFAULT, *METHODS))
     found.add_argument("--methods", default=",".join(STORED), help=f"with commas, from {known}")
-    found.add_argument("--scans", type=int, choices=(SCANS,), default=SCANS, help="simulated: how many")
+    found.add_argument("--scans", type=int, choices=tuple(SIZES), default=14, help="simulated: how many")
+    found.add_argument(
+        "--split", choices=("val", "test"), default="test", help="simulated: val to choose by, test to tell"
+    )
     found.add_argument("--clipped", action="store_true", help="simulated: cut images off at 3071 HU")
     found.add_argument(
         "--json", type=Path, metavar="F", help="simulated, stent: write the table to F, for ctmar results add"
@@ -415,12 +463,13 @@ def run(arguments: argparse.Namespace, methods: Mapping[str, MakeMethod]) -> Non
     elif arguments.part == "stent":
         stent(methods, arguments.json)
     else:
-        errors, readings = simulated(methods, arguments.clipped)
+        about = arguments.scans, arguments.split
+        errors, readings = simulated(methods, arguments.clipped, *about)
         rows = table(errors)
         print_table(rows)
         print(markdown(reading_table(readings)))
         if arguments.json is not None:
-            write(arguments.json, errors, rows, arguments.clipped, readings)
+            write(arguments.json, errors, rows, arguments.clipped, readings, *about)
 
 
 if __name__ == "__main__":

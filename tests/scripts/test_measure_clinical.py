@@ -42,10 +42,10 @@ def test_the_table_is_of_means_over_the_scans() -> None:
 def test_the_rows_are_written_as_json(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[list[str], bool]] = []
+    asked: list[tuple[list[str], bool, int, str]] = []
 
-    def simulated(methods: dict, clipped: bool = False) -> tuple[dict, dict]:
-        asked.append((list(methods), clipped))
+    def simulated(methods: dict, clipped: bool, scans: int, split: str) -> tuple[dict, dict]:
+        asked.append((list(methods), clipped, scans, split))
         reading = measure_clinical.Reading(0.9, 4, 1, -20.0), measure_clinical.Reading(0.7, 4, 0, 10.0)
         return {"uncorrected": [100.0, 300.0]} | {name: [50.0, 50.0] for name in methods}, {"nmar": reading}
 
@@ -58,7 +58,7 @@ def test_the_rows_are_written_as_json(
     assert found["tables"][0]["rows"][1] == ["default", [50.0, 50.0, 50.0], 50.0, 75.0]
     assert found["tables"][1]["rows"] == [] and found["tables"][2]["rows"][0] == ["default", 0]
     assert found["tables"][3]["rows"] == [["nmar", 0.8, 0.7, 12.5, 8, -5.0, -20.0, 2]]
-    assert asked == [(["default", "nmar", "pretrained_mbhc"], True)]
+    assert asked == [(["default", "nmar", "pretrained_mbhc"], True, 14, "test")]
     assert [row["method"] for row in rows] == ["uncorrected", "default", "nmar", "pretrained_mbhc"]
     assert all(set(row) == KEYS for row in rows) and rows[1]["off_uncorrected"] == 0.75
     assert "75.0%" in capsys.readouterr().out
@@ -67,7 +67,7 @@ def test_the_rows_are_written_as_json(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("simulated", "--scans", "40"), "argument --scans: invalid choice: 40"),
+        (("simulated", "--scans", "41"), "argument --scans: invalid choice: 41"),
         (("simulated", "--methods", "magic"), "--methods must be from default, physics, mbhc, nmar"),
         (("simulated", "--json", "/no/such/f.json"), "--json must lie in a folder that exists"),
         (("series",), "series needs a folder"),
@@ -86,8 +86,21 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
     assert status == 2 and message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_the_present_cases_are_fourteen() -> None:
-    assert [count for *_, count in measure_clinical.SETS] == [6, 4, 4] and measure_clinical.SCANS == 14
+def test_there_are_as_many_scans_as_said_and_the_fourteen_are_among_the_forty() -> None:
+    for scans, kinds in measure_clinical.SIZES.items():
+        assert sum(kind.count for kind in kinds) == scans
+    assert measure_clinical.SIZES[40][:3] == measure_clinical.SETS
+    for kind in measure_clinical.OTHERS:  # each composes
+        measure_clinical.config(
+            f"anatomy={kind.anatomy}", f"data={kind.data}", *measure_clinical.USUAL, *kind.more
+        )
+
+
+def test_methods_are_held_against_mbhc_scan_by_scan() -> None:
+    errors = {"uncorrected": [100.0, 300.0], "mbhc": [80.0, 120.0], "physics": [40.0, 60.0]}
+    tables = measure_clinical.error_tables(errors, measure_clinical.table(errors))
+    assert tables[1].title == "Against mbhc, paired"
+    assert tables[1].rows == [["uncorrected", (-100.0, -150.0, -25.0)], ["physics", (50.0, 50.0, 50.0)]]
 
 
 @pytest.mark.parametrize("clipped", [False, True])
