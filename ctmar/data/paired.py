@@ -50,8 +50,7 @@ def image_case(
         artifact_hu: ``(slice, row, column)`` in HU on the pixels of ``setup.ray``, or ``(row, column)``.
         clean_hu: The same shape.
         name: What the case is called.
-        metal: Where metal is, the same shape; found in the first image where None, and then the part of it
-            that the rays confirm.
+        metal: Where metal is, the same shape; found in the first image where None.
         labels: TotalSegmentator ids, the same shape; figures by tissue have no value without them.
         metal_threshold_hu: What metal is above where it is looked for; None finds that too.
         told: Further plain facts for ``Truth.parameters``.
@@ -70,7 +69,7 @@ def image_case(
         found = found_scan(with_metal, setup.ray, mu_water, metal_threshold_hu, setup.kvp)
     else:
         mask = torch.from_numpy(_stack(setup, metal, f"{name}: the metal's mask") != 0)
-        # What the user says is metal is not asked for again: neither confirmed nor taken for streaks.
+        # What the user says is metal is not asked for again: none of it is taken for streaks.
         clipped = is_clipped(with_metal)
         found = stored_scan(
             with_metal, mask, setup.ray, mu_water, clipped=clipped, confirm=False, kvp=setup.kvp

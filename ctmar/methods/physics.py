@@ -19,8 +19,9 @@ from ctmar.methods.polychromatic.scatter import scattered
 from ctmar.methods.polychromatic.smooth import smoothed_prior
 from ctmar.methods.polychromatic.tables import Beam, Floats
 from ctmar.methods.smoothing import gaussian
+from ctmar.networks.occupancy import HEAVY, LIGHT, seen_metal
 from ctmar.physics.tissue import tissue_fractions
-from ctmar.units import mu_to_hu
+from ctmar.units import STORED_MAX_HU, mu_to_hu
 
 REFINE = 2
 """Metal is fitted in as many parts a pixel's side."""
@@ -178,16 +179,18 @@ class _Look:
         measured, trace = self._scaled(scan.measured[0, 0]), scan.metal_trace[0, 0].numpy()
         grid, beam = scan.ray.grid, scan.ray.beam
         subs = 2 if beam.det_spacing_mm > WIDE_BINS * grid.spacing_mm else 1
+        pixels = MetalPixels.around(scan.metal_mask[0, 0].numpy(), grid, beam, REFINE, BORDER, subs)
         self.invert = Inversion(
             method.beam.with_at_most(photons_seen(measured, trace, self.tables)),
             self.tables,
-            MetalPixels.around(scan.metal_mask[0, 0].numpy(), grid, beam, REFINE, BORDER, subs),
+            pixels,
             seen.numpy(),
             measured,
             self._scattered(scan.measured[0, 0]),
             max(1, beam.num_angles // FIT_VIEWS),
             method.path_error,
             any(scan.clipped),
+            _likely(scan, pixels, alloys) if any(scan.clipped) else None,
         )
 
     def first(self) -> Inverted:
@@ -271,3 +274,17 @@ class _Look:
         bone = torch.from_numpy(tissue_fractions(tissue, reference_kev)[1])
         mm: Floats = scan.ray.forward(bone).double().numpy()
         return mm
+
+
+def _likely(scan: Scan, pixels: MetalPixels, alloys: Sequence[str]) -> Floats | None:
+    """``(pixel, alloy)`` fractions of two alloys by what the scan's image looks like; None for other alloys.
+
+    What was cut off leaves the rays little to tell alloys by: a fit stays at those that it starts from.
+    """
+    if sorted(alloys) != sorted((LIGHT, HEAVY)):
+        return None
+    image = scan.image_hu(scan.measured)[0, 0].clamp(max=STORED_MAX_HU)
+    share, heavy = seen_metal(image, scan.metal_mask[0, 0], scan.ray.grid.spacing_mm).double().numpy()
+    each = {LIGHT: share * (1 - heavy), HEAVY: share * heavy}
+    fine = np.ones((REFINE, REFINE))
+    return np.column_stack([np.kron(each[name], fine)[pixels.held] for name in alloys])

@@ -8,7 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctmar.stored.confirm import confirmed_metal
     from ctmar.stored.found import found_scan, is_clipped
     from ctmar.stored.metal import BrightVoxels, MetalRule, find_metal
     from ctmar.stored.scan import MU_WATER, StoredScan, stored_scan
@@ -18,14 +17,12 @@ __all__ = [
     "BrightVoxels",
     "MetalRule",
     "StoredScan",
-    "confirmed_metal",
     "find_metal",
     "found_scan",
     "is_clipped",
     "stored_scan",
 ]
 _HOMES = {
-    "confirm": ("confirmed_metal",),
     "found": ("found_scan", "is_clipped"),
     "metal": ("BrightVoxels", "MetalRule", "find_metal"),
     "scan": ("MU_WATER", "StoredScan", "stored_scan"),

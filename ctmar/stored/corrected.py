@@ -16,6 +16,6 @@ class Corrected(NamedTuple):
     kept: NDArray[np.bool_]
     """Where nothing was changed: metal and padding, or the whole slice."""
     metal: NDArray[np.bool_]
-    """The metal, without streaks that were as bright (:func:`~ctmar.stored.confirm.confirmed_metal`)."""
+    """What is mostly metal, without streaks as bright (:func:`~ctmar.stored.occupied.occupied`)."""
     spread_hu: Image | None
     """Disagreement of plausible methods (:func:`~ctmar.stored.methods.spread_hu`), where asked for."""

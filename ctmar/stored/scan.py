@@ -10,7 +10,7 @@ from ctmar.case import Scan
 from ctmar.geometry import ParallelBeam
 from ctmar.methods.nmar import NMAR
 from ctmar.operators import RayTransform
-from ctmar.stored.confirm import confirmed_metal
+from ctmar.stored.occupied import LEAST_SHARE, occupied
 from ctmar.stored.virtual import trace_of, without_metal
 from ctmar.units import hu_to_mu
 
@@ -23,7 +23,11 @@ class StoredScan(NamedTuple):
     """Stored slices as a scan, and what they are without their bright pixels."""
 
     scan: Scan
-    """A batch of one. Its metal is what the rays confirm; rays through streaks as bright are completed."""
+    """A batch of one. Its metal is all of which a part is; rays through streaks as bright are completed."""
+    share: Tensor
+    """``(slice, row, column)``: how much of each bright pixel is metal, 0 to 1; 0 elsewhere."""
+    added_hu: Tensor
+    """The same shape: what that adds to it."""
     bare_hu: Tensor
     """``(slice, row, column)``: each bright pixel at the value of the nearest pixel that is none."""
     bare: Tensor
@@ -44,17 +48,17 @@ def stored_scan(
 
     Bright pixels are taken out of the image before it is projected: the same by linearity, but for the errors
     that projecting an edge of 10,000 HU leaves beside the metal. All rays through them are completed by NMAR
-    first. Then the rays tell metal from streaks as bright (:func:`~ctmar.stored.confirm.confirmed_metal`),
-    and of what NMAR completed only the rays through metal are left to be completed.
+    first. Metal is told from streaks as bright by its share of each pixel
+    (:func:`~ctmar.stored.occupied.occupied`), and of what NMAR completed only the rays through metal are
+    left to be completed.
 
     Args:
         images_hu: ``(slice, row, column)``, as stored, padding as air.
         bright: Bool, the same shape: what may be metal (:func:`~ctmar.stored.metal.find_metal`).
         ray: The virtual rays, :func:`~ctmar.stored.virtual.virtual_ray` or those of a data set.
         mu_water: Attenuation of water in 1/mm.
-        clipped: Whether values are cut off in metal. Its rays then confirm nothing, and all that is bright
-            counts as metal.
-        confirm: Whether the rays are asked; else all that is bright counts as metal.
+        clipped: Whether values are cut off in metal.
+        confirm: Whether metal is told from streaks; else all that is bright counts as metal.
         kvp: Tube voltage, where it is known.
     """
     pairs = zip(images_hu, bright, strict=True)
@@ -62,16 +66,14 @@ def stored_scan(
     bare, whole = (_each(ray, hu_to_mu(hu, mu_water)) for hu in (bare_hu, images_hu))
     scan = _scan(bare, whole, bright, ray, mu_water, kvp)
     first = NMAR().complete(scan).sinogram
-    if confirm and not clipped:
-        excess = hu_to_mu(images_hu, mu_water) - hu_to_mu(bare_hu, mu_water)
-        metal = torch.stack(
-            [confirmed_metal(excess[k], bright[k], bare[k], scan.take(slice(k, k + 1)), first[0, k])
-             if bright[k].any() else bright[k] for k in range(len(bright))]
-        )  # fmt: skip
-        scan = _scan(first[0], whole, metal, ray, mu_water, kvp)
+    share = added_hu = bright.to(images_hu.dtype)
+    if confirm:
+        found = [occupied(*pair, ray.grid.spacing_mm) for pair in zip(images_hu, bright, strict=True)]
+        share, added_hu = (torch.stack(list(part)) for part in zip(*found, strict=True))
+        scan = _scan(first[0], whole, share >= LEAST_SHARE, ray, mu_water, kvp)
     fill = torch.where(scan.metal_trace, first, scan.measured)
     scan = replace(scan, fills={NMAR().key: fill}, clipped=(True,) if clipped else ())
-    return StoredScan(scan, bare_hu, bare)
+    return StoredScan(scan, share, added_hu, bare_hu, bare)
 
 
 def _scan(

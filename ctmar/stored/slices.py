@@ -15,6 +15,7 @@ from ctmar.methods.nmar import NMAR
 from ctmar.stored.corrected import Corrected, Image
 from ctmar.stored.metal import LEAST_AREA_MM2, BrightVoxels, MetalRule, brightened, find_metal, ran_over
 from ctmar.stored.methods import DEFAULT_METHOD, spread_hu, stored_method
+from ctmar.stored.occupied import SHOWN_SHARE, with_borders
 from ctmar.stored.padding import padding_mask
 from ctmar.stored.scale import Scale
 from ctmar.stored.scan import MU_WATER, stored_scan
@@ -34,8 +35,8 @@ class SliceCorrector:
     pixel at its nearest neighbour's value, before it is projected: the same by linearity, without the
     errors that projecting and reconstructing an edge of 10,000 HU would leave beside the metal.
 
-    All rays through bright pixels are completed; of the bright pixels those are put back that the rays
-    confirm to be metal.
+    All rays through bright pixels are completed; of the bright pixels those are put back that are mostly
+    metal (:func:`~ctmar.stored.occupied.occupied`).
 
     Args:
         shape: Rows and columns of a slice.
@@ -43,8 +44,7 @@ class SliceCorrector:
             are brought to square ones, and the change back.
         method: A name of :data:`~ctmar.stored.methods.STORED`, or a method.
         backend: Projector backend.
-        clipped: Whether the scan's values are cut off in metal. Its rays then confirm nothing, and every
-            bright pixel counts as metal.
+        clipped: Whether the scan's values are cut off in metal.
     """
 
     def __init__(
@@ -125,8 +125,10 @@ class SliceCorrector:
         )
         center = found.scan.center()
         corrected = self.method.finish(center, corrected[None], images_hu[middle][None])[0]
+        share = found.share[middle]
+        corrected = with_borders(corrected, images_hu[middle], share, found.added_hu[middle])
         spread = spread_hu(center, completed) if with_spread else None
-        return (corrected - images_hu[middle])[0], center.metal_mask[0, 0], spread
+        return (corrected - images_hu[middle])[0], share[0] >= SHOWN_SHARE, spread
 
     def _slice(self, image_hu: Image, metal: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """The slice as it is projected: on square pixels, padding as air."""

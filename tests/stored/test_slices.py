@@ -13,7 +13,7 @@ from ctmar.metrics import near_metal_mask
 from ctmar.stored import MU_WATER, stored_scan
 from ctmar.stored.corrected import Corrected
 from ctmar.stored.padding import padding_mask
-from ctmar.stored.slices import _resampled
+from ctmar.stored.slices import _resampled, corrected_slices
 from ctmar.stored.virtual import trace_of, virtual_ray
 from tests.stored_images import SPACING_MM, body, disk
 
@@ -28,6 +28,13 @@ def errors(image: np.ndarray, scan: Stored) -> float:
         torch.from_numpy(body() > -500), torch.from_numpy(scan[2] > 0.1), SPACING_MM
     ).numpy()
     return float(np.sqrt(np.mean((image - scan[1])[near] ** 2)))
+
+
+def put_back(stored: np.ndarray) -> np.ndarray:
+    """What of the bright pixels of a slice is put back as metal."""
+    metal = next(corrected_slices(stored[None], VOXEL, "li", RULE)).metal
+    assert metal.any() and not (metal & ~find_metal(stored, SPACING_MM**2, RULE)).any()
+    return metal
 
 
 @pytest.mark.parametrize("method", STORED)
@@ -45,10 +52,10 @@ def test_slices_without_metal_and_metal_itself_stay_bit_for_bit(with_rods: Store
     volume = np.stack([plain, stored, plain])
     before = volume.copy()
     corrected = correct(volume, VOXEL, rule=RULE)
-    metal = find_metal(stored, SPACING_MM**2, RULE)
+    metal = put_back(stored)
     assert np.array_equal(volume, before)
     assert np.array_equal(corrected[0], plain) and np.array_equal(corrected[2], plain)
-    assert metal.any() and np.array_equal(corrected[1][metal], stored[metal])
+    assert np.array_equal(corrected[1][metal], stored[metal])
     assert not np.array_equal(corrected[1][~metal], stored[~metal])
 
 
@@ -65,13 +72,13 @@ class Known(Method):
 
 
 def changed(image: np.ndarray, metal: np.ndarray, add: Tensor | float) -> np.ndarray:
-    """What comes of line integrals that lie ``add`` above those of the image without its metal."""
+    """What comes of line integrals that lie ``add`` above those of the image without its metal; not in it."""
     stored, spacing = image.astype(np.float32), (SPACING_MM, SPACING_MM)
     ray = virtual_ray(stored.shape, SPACING_MM)
     bare = stored_scan(torch.from_numpy(stored)[None], torch.from_numpy(metal)[None], ray).bare
     outcome = SliceCorrector(stored.shape, spacing, Known(bare + add)).correct([stored], [metal])
-    assert np.array_equal(outcome.metal, metal)
-    return outcome.image_hu - image
+    assert not (outcome.metal & ~metal).any()
+    return np.where(metal, 0.0, outcome.image_hu - image)
 
 
 def test_a_completion_that_changes_nothing_leaves_all_but_the_metal_as_it_was() -> None:
@@ -100,7 +107,7 @@ def test_reprojecting_the_change_finds_it_on_the_trace_alone(with_rods: Stored) 
     assert on > 0.05 and off < 0.12 * on
     # The control: a change of other rays is found there.
     other = ray.forward(torch.from_numpy(np.roll(change, 25, axis=0)) * (MU_WATER / 1000))
-    assert float(other[~trace].square().mean().sqrt()) > 0.3 * on
+    assert float(other[~trace].square().mean().sqrt()) > 0.25 * on
 
 
 def test_it_equals_the_plain_formula_but_for_the_metals_edge(with_rods: Stored) -> None:
@@ -153,7 +160,7 @@ def test_methods_disagree_near_metal_most(with_rods: Stored) -> None:
     metal = find_metal(stored, SPACING_MM**2, RULE)
     corrector = SliceCorrector(stored.shape, (SPACING_MM, SPACING_MM))
     spread = corrector.correct([stored], [metal], with_spread=True).spread_hu
-    assert spread is not None and (spread[metal] == 0).all()
+    assert spread is not None and (spread[put_back(stored)] == 0).all()
     near, far = disk(0, -12, 45) > 0, (disk(0, 0, 90) > 0) & (disk(0, -12, 70) == 0)
     assert spread[near & ~metal].mean() > 2 * spread[far].mean() > 0
 
@@ -198,7 +205,7 @@ def test_a_method_of_ones_own_is_asked(kind: type[Method], with_rods: Stored) ->
     volume = np.stack([body(), with_rods[0]]).astype(np.float32)
     mine, by_name = (correct(volume, VOXEL, method=method, rule=RULE) for method in (kind(), "nmar"))
     assert np.isfinite(mine).all() and np.array_equal(mine[0], volume[0])
-    metal = find_metal(with_rods[0], SPACING_MM**2, RULE)
+    metal = put_back(with_rods[0])
     assert np.array_equal(mine[1][metal], volume[1][metal])
     assert np.abs(mine[1] - by_name[1]).max() > 1
 

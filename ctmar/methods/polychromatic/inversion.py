@@ -15,8 +15,9 @@ ALONE = 2, 8
 LEAST_PATH_MM = 0.3
 """Paths are in doubt as much as those of this length, be they shorter."""
 LEAST_SLOPE = 1e-5
-MOST_LOST, USUAL_LOST = 3.0, 0.5
-"""The most that was cut off of a pixel, and what a fit starts from, in :data:`~.rays.LOST` times water."""
+MOST_LOST, USUAL_LOST, HEAVY_LOST = 3.0, 0.5, 1.5
+"""The most that was cut off of a pixel, what a fit starts from, and what of heavy metal it adds to that; in
+:data:`~.rays.LOST` times water."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,8 @@ class Inversion:
         path_error: Standard deviation of a path of 1 mm through metal, in mm; it grows with the root.
         clipped: Whether the rays are of an image that was cut off in the mask: what it lost there is fitted
             too.
+        likely: ``(pixel, alloy)`` fractions by what the image looks like, which a fit starts from; None where
+            the rays themselves tell.
     """
 
     beam: Beam
@@ -78,6 +81,7 @@ class Inversion:
     every: int
     path_error: float
     clipped: bool = False
+    likely: Floats | None = None
 
     def __call__(
         self, prior: Prior, start: Fitted | None, outer: int, inner: int, planes: Floats = ONE_PLANE
@@ -86,8 +90,9 @@ class Inversion:
 
         Args:
             prior: An estimate of the slice without metal.
-            start: What to start from. None takes the mask to be full of the lightest alloy: where
-                that does not do, a heavier one comes in, while heavy metal at first would stay, thinned out.
+            start: What to start from. None takes :attr:`likely`, or else the mask to be full of the lightest
+                alloy: where that does not do, a heavier one comes in, while heavy metal at first would stay,
+                thinned out.
             outer: Times that the model is made linear.
             inner: Steps on each linear problem.
             planes: Shares of the signal through the slice itself and its neighbours, whose metal is in
@@ -127,11 +132,20 @@ class Inversion:
             return noise + (prior.error * modelled[:, 1] / self.tables.reference_mu) ** 2
 
         if start is None:
-            lightest = self.tables.heaviness == 1
-            usual = np.append(lightest, USUAL_LOST) if self.clipped else lightest
-            full = np.outer(self.pixels.inside, usual).astype(np.float64)
-            start = fit(problem, Fitted(full), variance, *ALONE, usual > 0)
+            full = self._usual()
+            start = fit(problem, Fitted(full), variance, *ALONE, np.asarray(full.any(0)))
         return fit(problem, start, variance, outer, inner)
+
+    def _usual(self) -> Floats:
+        """``(pixel, column)`` to start from."""
+        inside, alloys = self.pixels.inside, self.likely
+        if alloys is None:
+            alloys = np.outer(inside, self.tables.heaviness == 1).astype(np.float64)
+        if not self.clipped:
+            return alloys
+        # Of a heavy alloy as much more was lost.
+        lost = USUAL_LOST * inside + HEAVY_LOST * (alloys @ (self.tables.heaviness > 1))
+        return np.column_stack([alloys, lost])
 
     @cached_property
     def _whole(self) -> Shadows:

@@ -1,0 +1,68 @@
+"""What of bright pixels is metal, and what a corrected image shows of it."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from ctmar.networks.occupancy import seen_metal
+
+LEAST_SHARE, SHOWN_SHARE = 0.1, 0.5
+"""Share of a pixel from which on the rays through it are completed, and from which on it is put back."""
+SOURCE_MM2 = 30.0
+"""Section of metal from which on streaks may be as bright as metal: that of a screw's shaft."""
+LIGHT_HU, HEAVY_HU = 8000.0, 20000.0
+"""What light metal adds to a pixel that it fills, and heavy metal."""
+
+
+def occupied(image_hu: Tensor, bright: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
+    """How much of each bright pixel is metal, and what that adds to it.
+
+    A piece that does not look like metal is a streak only beside enough of what does. Thin wires are kept so,
+    and hardware that the network never saw.
+
+    Args:
+        image_hu: ``(row, column)`` as stored, padding as air.
+        bright: Bool, the same shape.
+        spacing_mm: Edge of a pixel.
+
+    Returns:
+        The share, 0 to 1, and HU; both 0 where nothing is bright.
+    """
+    share, heavy = seen_metal(image_hu, bright, spacing_mm)
+    mostly = (share >= SHOWN_SHARE).numpy()
+    # What metal surrounds, and is as bright, is metal: its middle is seen by starved rays alone.
+    sure = ndimage.binary_fill_holes(mostly) & bright.numpy()
+    if mostly.sum() * spacing_mm**2 < SOURCE_MM2:
+        share = share.masked_fill(_without(torch.from_numpy(mostly)[None], bright[None])[0], 1.0)
+    share = torch.where(torch.from_numpy(sure), share.clamp(min=SHOWN_SHARE), share)
+    return share, share * torch.lerp(torch.tensor(LIGHT_HU), torch.tensor(HEAVY_HU), heavy)
+
+
+def with_borders(corrected_hu: Tensor, stored_hu: Tensor, share: Tensor, added_hu: Tensor) -> Tensor:
+    """A corrected image with metal's part of the pixels at its border, of which it fills less than half.
+
+    Without it hardware would end in steps, and be thinner by a pixel than it was. Further off such a share is
+    a doubt rather than metal, but in pieces that have no more of it anywhere.
+
+    Args:
+        corrected_hu: ``(slice, row, column)``, tissue alone.
+        stored_hu: The same shape: no pixel becomes brighter than it was, but by the correction.
+        share: The same shape, how much of each pixel is metal.
+        added_hu: The same shape, what that adds.
+    """
+    mostly, some = share >= SHOWN_SHARE, share >= LEAST_SHARE
+    beside = F.max_pool2d(mostly.float()[None], 3, 1, 1)[0] > 0
+    partly = some & ~mostly & (beside | _without(mostly, some))
+    whole = torch.minimum(corrected_hu + added_hu, stored_hu)
+    return torch.where(partly, torch.maximum(corrected_hu, whole), corrected_hu)
+
+
+def _without(mostly: Tensor, where: Tensor) -> Tensor:
+    """Pieces of ``where`` in which nothing is ``mostly``; all ``(slice, row, column)``."""
+    out = []
+    for sure, mask in zip(mostly.numpy(), where.numpy(), strict=True):
+        pieces, count = ndimage.label(mask, np.ones((3, 3)))
+        out.append(np.isin(pieces, np.setdiff1d(np.arange(1, count + 1), pieces[sure])))
+    return torch.from_numpy(np.stack(out))
