@@ -131,7 +131,7 @@ def changed(images: Images, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     mirrored = rng.choice([-1, 1])
     zoom = SIDE / PART / scale
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
-    turn = torch.tensor([[[cos * mirrored, -sin, 0.0], [sin * mirrored, cos, 0.0]]])
+    turn = torch.tensor([[[cos * mirrored, -sin, 0.0], [sin * mirrored, cos, 0.0]]], dtype=torch.float32)
     room = max(0.0, 1 - 1.2 * zoom)
     turn[0, :, 2] = torch.from_numpy(rng.uniform(-room, room, 2))
     image, share, heavy = images

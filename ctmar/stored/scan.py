@@ -10,7 +10,7 @@ from ctmar.case import Scan
 from ctmar.geometry import ParallelBeam
 from ctmar.methods.nmar import NMAR
 from ctmar.operators import RayTransform
-from ctmar.stored.occupied import LEAST_SHARE, occupied
+from ctmar.stored.occupied import LEAST_SHARE, occupied, raised
 from ctmar.stored.virtual import trace_of, without_metal
 from ctmar.units import hu_to_mu
 
@@ -68,7 +68,9 @@ def stored_scan(
     first = NMAR().complete(scan).sinogram
     share = added_hu = bright.to(images_hu.dtype)
     if confirm:
-        found = [occupied(*pair, ray.grid.spacing_mm) for pair in zip(images_hu, bright, strict=True)]
+        # A lower ceiling than that of 12 bits stands for the same.
+        seen = [raised(*pair) if clipped else pair[0] for pair in zip(images_hu, bright, strict=True)]
+        found = [occupied(*pair, ray.grid.spacing_mm) for pair in zip(seen, bright, strict=True)]
         share, added_hu = (torch.stack(list(part)) for part in zip(*found, strict=True))
         scan = _scan(first[0], whole, share >= LEAST_SHARE, ray, mu_water, kvp)
     fill = torch.where(scan.metal_trace, first, scan.measured)

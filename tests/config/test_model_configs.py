@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from ctmar.config.build import method_named
+from ctmar.config.composing import composed
 from ctmar.config.parts import named
+from ctmar.stored.methods import STORED
 from ctmar.training.gan import GAN
 from ctmar.training.optimizer import Optimizer
 
@@ -64,12 +67,16 @@ def check(node: dict[str, Any]) -> None:
             assert value == (list(default) if isinstance(default, tuple) else default), (target, key)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "cgan"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("cgan", "physics_stored")])
 def test_keys_are_the_constructors_arguments_with_their_defaults(name: str) -> None:
     nodes = list(described(config("model", name)))
     assert nodes
     for node in nodes:
         check(node)
+
+
+def test_physics_for_stored_images_is_that_of_the_correction() -> None:
+    assert method_named(composed("train"), "physics_stored") == STORED["physics"]
 
 
 @pytest.mark.parametrize(("group", "name"), PARTS)

@@ -340,12 +340,12 @@ def test_an_enhanced_file_comes_back_as_one(syntax: Any, volume: np.ndarray, tmp
     assert frame.PlanePositionSequence[0].ImagePositionPatient == [-100, -100, -4]
 
 
-def test_the_metal_as_a_segmentation(volume: np.ndarray, tmp_path: Path) -> None:
+def test_the_metal_as_a_segmentation(volume: np.ndarray, with_rods: Scan, tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="highdicom is not installed")
     write_series(tmp_path / "in", volume)
     run(tmp_path / "in", tmp_path / "out", also=("seg",))
     segmentation = pydicom.dcmread(tmp_path / "out" / "metal_seg.dcm")
-    metal = pixels(tmp_path / "in" / "image_001.dcm").astype(int) - 1024 > 2500
+    metal = with_rods[2] > 0.99
     assert segmentation.NumberOfFrames == 2
     assert (segmentation.pixel_array[0].astype(bool) & metal).sum() == metal.sum() > 10
     assert segmentation.PatientID == "SECRET-ID-123"

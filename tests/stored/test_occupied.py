@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ctmar.stored import occupied as module
-from ctmar.stored.occupied import HEAVY_HU, LIGHT_HU, occupied, with_borders
+from ctmar.stored.occupied import HEAVY_HU, LIGHT_HU, occupied, raised, with_borders
 
 SPACING_MM = 0.7
 
@@ -23,21 +23,40 @@ def blocks(*places: tuple[slice, slice]) -> Tensor:
     return out
 
 
+STREAKED = torch.zeros(60, 60)
+STREAKED[::4] = -400.0
 LARGE, PIECE = (slice(5, 15), slice(5, 15)), (slice(40, 44), slice(40, 44))
 
 
 def test_a_piece_that_looks_like_no_metal_is_a_streak_beside_a_screw(monkeypatch: pytest.MonkeyPatch) -> None:
     bright = blocks(LARGE, PIECE) > 0
     seen(monkeypatch, blocks(LARGE))  # 100 pixels, 49 mm²
-    share, added = occupied(torch.zeros(60, 60), bright, SPACING_MM)
+    share, added = occupied(STREAKED, bright, SPACING_MM)
     assert torch.equal(share, blocks(LARGE)) and torch.equal(added, LIGHT_HU * share)
+
+
+def test_where_nothing_dark_is_around_all_that_is_bright_is_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    bright = blocks(LARGE, PIECE) > 0
+    seen(monkeypatch, blocks(LARGE))
+    share, _ = occupied(torch.zeros(60, 60), bright, SPACING_MM)
+    assert torch.equal(share, bright.float())
+
+
+def test_a_lower_ceiling_stands_for_that_of_twelve_bits() -> None:
+    image, bright = torch.full((9, 9), 40.0), torch.zeros(9, 9, dtype=torch.bool)
+    bright[3:6, 3:6] = True
+    image[3:6, 3:6] = 2047.0
+    image[3, 3] = 1900.0
+    found = raised(image, bright)
+    assert found[3, 3] == 1900 and (found[bright] == 3071).sum() == 8 and (found[~bright] == 40).all()
+    assert torch.equal(raised(3 * image, bright), 3 * image)  # 6141 HU is no lower ceiling
 
 
 def test_beside_less_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     few = (slice(5, 10), slice(5, 10))  # 12 mm²
     bright = blocks(few, PIECE) > 0
     seen(monkeypatch, blocks(few), heavy=1.0)
-    share, added = occupied(torch.zeros(60, 60), bright, SPACING_MM)
+    share, added = occupied(STREAKED, bright, SPACING_MM)
     assert torch.equal(share, blocks(few, PIECE)) and torch.equal(added, HEAVY_HU * share)
 
 
@@ -47,7 +66,7 @@ def test_a_hole_that_is_bright_is_filled_and_one_that_is_dark_is_not(monkeypatch
     looks = blocks(LARGE)
     looks[10, 10] = 0.0
     seen(monkeypatch, looks)
-    share, _ = occupied(torch.zeros(60, 60), bright, SPACING_MM)
+    share, _ = occupied(STREAKED, bright, SPACING_MM)
     assert share[10, 10] == 0.5 and share[7, 7] == 0
 
 
