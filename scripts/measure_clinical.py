@@ -56,7 +56,7 @@ class Kind(NamedTuple):
 
     anatomy: str
     data: str
-    count: int
+    scans: int
     more: tuple[str, ...] = ()
     """Overrides beside those that all have."""
 
@@ -194,7 +194,7 @@ def error_tables(errors: Rows, rows: Sequence[Mapping[str, Any]]) -> list[Table]
     )
     worse = [[row["method"], row["worse_than_uncorrected"]] for row in rows if row["method"] != "uncorrected"]
     raw = [row for row in shown if row[0].startswith(RAW)]
-    pairs = [
+    pairs: list[list[Any]] = [
         [name, tuple(100 * share for share in paired_share(errors[BESIDE], after)[:3])]
         for name, after in errors.items()
         if BESIDE in errors and name != BESIDE and not name.startswith(RAW)
@@ -240,18 +240,18 @@ def write(
     split: str = "test",
 ) -> None:
     """What ``ctmar results add`` takes: the table with intervals over the scans, and every scan's errors."""
-    cut = f", cut off at {STORED_MAX_HU} HU" if clipped else ""
+    cut = f", cut off at {STORED_MAX_HU:g} HU" if clipped else ""
     kinds = SIZES[scans]
     which = "" if kinds is SETS else f"-{scans}"
     write_measured(
         path,
         f"clinical{which}-cut-off" if clipped else f"clinical{which}",
-        f"From the images of simulated scans alone{cut}",
+        f"From the images of {'' if kinds is SETS else 'forty '}simulated scans alone{cut}",
         made_now(
             command_line(),
             f"{scans} scans of split={split}: "
             + ", ".join(
-                " ".join([str(one.count), one.anatomy, one.data, *(f"({word})" for word in one.more)])
+                " ".join([str(one.scans), one.anatomy, one.data, *(f"({word})" for word in one.more)])
                 for one in kinds
             ),
             fingerprint({"sets": kinds, "clipped": clipped, "split": split}),

@@ -88,7 +88,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(
 
 def test_there_are_as_many_scans_as_said_and_the_fourteen_are_among_the_forty() -> None:
     for scans, kinds in measure_clinical.SIZES.items():
-        assert sum(kind.count for kind in kinds) == scans
+        assert sum(kind.scans for kind in kinds) == scans
     assert measure_clinical.SIZES[40][:3] == measure_clinical.SETS
     for kind in measure_clinical.OTHERS:  # each composes
         measure_clinical.config(
