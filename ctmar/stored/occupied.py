@@ -23,9 +23,8 @@ LIGHT_HU, HEAVY_HU = 8000.0, 20000.0
 def occupied(image_hu: Tensor, bright: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
     """How much of each bright pixel is metal, and what that adds to it.
 
-    Streaks as bright as metal come with dark ones; where nothing dark is around, all that is bright is metal.
-    A piece that does not look like metal is a streak only beside enough of what does. Thin wires are kept so,
-    and hardware that the network never saw.
+    Streaks as bright as metal come with dark ones, and from enough metal. Without these all that is bright is
+    metal: thin wires are kept so, and hardware that the network never saw.
 
     Args:
         image_hu: ``(row, column)`` as stored, padding as air.
@@ -36,13 +35,11 @@ def occupied(image_hu: Tensor, bright: Tensor, spacing_mm: float) -> tuple[Tenso
         The share, 0 to 1, and HU; both 0 where nothing is bright.
     """
     share, heavy = seen_metal(image_hu, bright, spacing_mm)
-    if not _beside_dark(image_hu, bright, spacing_mm):
-        share = bright.to(share.dtype)
     mostly = (share >= SHOWN_SHARE).numpy()
+    if mostly.sum() * spacing_mm**2 < SOURCE_MM2 or not _beside_dark(image_hu, bright, spacing_mm):
+        share, mostly = bright.to(share.dtype), bright.numpy()
     # What metal surrounds, and is as bright, is metal: its middle is seen by starved rays alone.
     sure = ndimage.binary_fill_holes(mostly) & bright.numpy()
-    if mostly.sum() * spacing_mm**2 < SOURCE_MM2:
-        share = share.masked_fill(_without(torch.from_numpy(mostly)[None], bright[None])[0], 1.0)
     share = torch.where(torch.from_numpy(sure), share.clamp(min=SHOWN_SHARE), share)
     return share, share * torch.lerp(torch.tensor(LIGHT_HU), torch.tensor(HEAVY_HU), heavy)
 

@@ -52,7 +52,7 @@ def test_a_lower_ceiling_stands_for_that_of_twelve_bits() -> None:
     assert torch.equal(raised(3 * image, bright), 3 * image)  # 6141 HU is no lower ceiling
 
 
-def test_beside_less_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beside_less_than_that_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     few = (slice(5, 10), slice(5, 10))  # 12 mm²
     bright = blocks(few, PIECE) > 0
     seen(monkeypatch, blocks(few), heavy=1.0)
