@@ -26,10 +26,15 @@ MODULES = (
     "case.py",
     "units.py",
     "vectors.py",
+    "data/scanning.py",
     "data/setup.py",
     "data/simulate.py",
     "data/source.py",
     "data/threads.py",
+    # What tells metal from streaks in stored images, its weights too.
+    "networks/occupancy.py",
+    "networks/occupancy.safetensors",
+    "networks/unet.py",
 )
 HASHED_BYTES = 1 << 30
 """A folder of up to this size is known by its content, as any file is; a larger one by its files' names,
