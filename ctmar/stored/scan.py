@@ -66,7 +66,7 @@ def stored_scan(
     bare, whole = (_each(ray, hu_to_mu(hu, mu_water)) for hu in (bare_hu, images_hu))
     scan = _scan(bare, whole, bright, ray, mu_water, kvp)
     first = NMAR().complete(scan).sinogram
-    share = added_hu = bright.to(images_hu.dtype)
+    share, added_hu = bright.to(images_hu.dtype), torch.zeros_like(images_hu)
     if confirm:
         # A lower ceiling than that of 12 bits stands for the same.
         seen = [raised(*pair) if clipped else pair[0] for pair in zip(images_hu, bright, strict=True)]
